@@ -1,0 +1,21 @@
+/** Nova, as its administrator's API shows it. */
+export interface Server {
+  id: string
+  name: string
+  project: string
+  user: string
+  /** Nova's vm_state: active, stopped, paused, suspended, shelved_offloaded, deleted, ... */
+  vmState: string
+  /** image_snapshot, image_uploading, deleting, ...; null when Nova is not working on it */
+  taskState: string | null
+  host: string | null
+  rootGib: number
+  /** the image that it was booted from; null for a volume-backed server */
+  baseImage: string | null
+  tags: string[]
+}
+
+export interface Compute {
+  find(instance: string, signal: AbortSignal): Promise<Server | null>
+  ensureTagAbsent(instance: string, tag: string, signal: AbortSignal): Promise<void>
+}

@@ -1,0 +1,53 @@
+/** Glance. Twice = once; another owner's image of the same id is NAME_TAKEN; failures are `Failure`s. */
+export interface Image {
+  id: string
+  name: string | null
+  status: 'queued' | 'saving' | 'importing' | 'active' | 'deactivated' | 'killed' | 'deleted' | 'pending_delete' | 'uploading'
+  owner: string
+  isProtected: boolean
+  sizeBytes: number | null
+  checksum: string | null
+  createdAtMs: number
+  /** URLs as Glance shows them; empty also when it hides them */
+  locations: string[]
+  /** every property that is not one of Glance's own fields, as text */
+  properties: Record<string, string>
+}
+
+/** What a snapshot's record says of itself (Nova's own properties and ours); values are text. */
+export interface ImageRecord {
+  id: string
+  name: string
+  owner: string
+  minDiskGib: number
+  properties: Record<string, string>
+}
+
+export interface Images {
+  find(id: string, signal: AbortSignal): Promise<Image | null>
+
+  /** The images that Nova made for a snapshot of this instance and that are still queued, newest first. */
+  queuedFor(instance: string, signal: AbortSignal): Promise<Image[]>
+
+  /** A queued, private, raw record with this id and owner. An id that was ever deleted cannot be used again: IMAGE_GONE. */
+  ensureQueued(record: ImageRecord, signal: AbortSignal): Promise<void>
+
+  /**
+   * Take-over: disk_format, container_format, min_disk, our properties and `protected` in one PATCH, before anything else
+   * (facts/takeover.md). IMAGE_GONE when it is no longer there, NOVA_DID_IT when it is no longer queued.
+   */
+  claim(id: string, record: Omit<ImageRecord, 'id' | 'name' | 'owner'>, signal: AbortSignal): Promise<void>
+
+  /** Adds the location and reads it back: active, one location, ours, the size given. LOCATION_REFUSED when Glance will not. */
+  ensureLocation(id: string, url: string, sizeBytes: number, signal: AbortSignal): Promise<void>
+
+  /** Uploads `bytes` to a queued image; `true` when active with the size and the MD5 given back by Glance equal to ours. */
+  upload(id: string, bytes: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<{ sizeBytes: number; md5: string }>
+
+  setProtected(id: string, isProtected: boolean, signal: AbortSignal): Promise<void>
+  setProperties(id: string, properties: Record<string, string>, signal: AbortSignal): Promise<void>
+  removeProperties(id: string, names: string[], signal: AbortSignal): Promise<void>
+
+  /** Deletes a record while it is still queued. An active one stays: CEPH_BUSY is not ours to answer, it is kept and said. */
+  ensureQueuedAbsent(id: string, signal: AbortSignal): Promise<'absent' | 'kept'>
+}
