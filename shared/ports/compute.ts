@@ -17,5 +17,7 @@ export interface Server {
 
 export interface Compute {
   find(instance: string, signal: AbortSignal): Promise<Server | null>
+  /** Servers of every project that bear exactly this tag (`tags-any`); for requests whose notification was lost. */
+  tagged(tag: string, signal: AbortSignal): Promise<Server[]>
   ensureTagAbsent(instance: string, tag: string, signal: AbortSignal): Promise<void>
 }

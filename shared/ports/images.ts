@@ -2,7 +2,8 @@
 export interface Image {
   id: string
   name: string | null
-  status: 'queued' | 'saving' | 'importing' | 'active' | 'deactivated' | 'killed' | 'deleted' | 'pending_delete' | 'uploading'
+  status:
+    'queued' | 'saving' | 'importing' | 'active' | 'deactivated' | 'killed' | 'deleted' | 'pending_delete' | 'uploading'
   owner: string
   isProtected: boolean
   sizeBytes: number | null
@@ -26,8 +27,8 @@ export interface ImageRecord {
 export interface Images {
   find(id: string, signal: AbortSignal): Promise<Image | null>
 
-  /** The images that Nova made for a snapshot of this instance and that are still queued, newest first. */
-  queuedFor(instance: string, signal: AbortSignal): Promise<Image[]>
+  /** The images whose `instance_uuid` is this instance, in any state, newest first. */
+  ofInstance(instance: string, signal: AbortSignal): Promise<Image[]>
 
   /** A queued, private, raw record with this id and owner. An id that was ever deleted cannot be used again: IMAGE_GONE. */
   ensureQueued(record: ImageRecord, signal: AbortSignal): Promise<void>
@@ -42,7 +43,11 @@ export interface Images {
   ensureLocation(id: string, url: string, sizeBytes: number, signal: AbortSignal): Promise<void>
 
   /** Uploads `bytes` to a queued image; `true` when active with the size and the MD5 given back by Glance equal to ours. */
-  upload(id: string, bytes: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<{ sizeBytes: number; md5: string }>
+  upload(
+    id: string,
+    bytes: ReadableStream<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<{ sizeBytes: number; md5: string }>
 
   setProtected(id: string, isProtected: boolean, signal: AbortSignal): Promise<void>
   setProperties(id: string, properties: Record<string, string>, signal: AbortSignal): Promise<void>

@@ -28,7 +28,7 @@ export interface Volumes {
 
   find(image: RbdImage, signal: AbortSignal): Promise<RbdState | null>
 
-  /** VOLUME missing is INSTANCE_GONE. Waits for a monitor round (0.05-1 s, facts/ceph-dashboard.md 4). */
+  /** A missing image is INSTANCE_GONE. Waits for a monitor round (0.05-1 s, facts/ceph-dashboard.md 4). */
   ensureSnapshot(snap: RbdSnap, signal: AbortSignal): Promise<void>
 
   /** Clone format 1 needs it, format 2 does not mind. */
@@ -44,7 +44,11 @@ export interface Volumes {
    * - `foreign`: something of that name exists with another parent
    * Refused for good is CLONE_REFUSED.
    */
-  ensureClone(source: RbdSnap, child: RbdImage, signal: AbortSignal): Promise<'verified' | 'half-made' | 'foreign' | 'running'>
+  ensureClone(
+    source: RbdSnap,
+    child: RbdImage,
+    signal: AbortSignal,
+  ): Promise<'verified' | 'half-made' | 'foreign' | 'running'>
 
   /** Only for a child that `ensureClone` verified: a half-made one has no parent either. */
   flatten(child: RbdImage, signal: AbortSignal): Promise<Progress>

@@ -1,0 +1,53 @@
+import { verdictProperties } from '../shared/image-record.ts'
+import { lambda } from '../shared/lambda.ts'
+import { properties, show, sourceSnap } from '../shared/names.ts'
+import type { MessageOf } from '../shared/run.ts'
+import { clusterOf, type Context, type Ports, type Step } from '../shared/step.ts'
+import { isWorkingOnImage } from '../shared/server-state.ts'
+
+/** Drops the source snapshot, writes verdict and timings on the image, and answers whoever asked. */
+export const cleanup: Step<'cleanup'> = async (run, ports, ctx) => {
+  const { wish, disk, consistency, road, usableMs, why } = run
+  await clusterOf(disk, ports).ensureSnapshotAbsent(sourceSnap(wish, disk), ctx.signal)
+  const server = await ports.compute.find(wish.instance, ctx.signal)
+  const leftover = server ? null : await dropAbandonedDisk(run, ports, ctx)
+
+  const image = await ports.images.find(wish.image, ctx.signal)
+  if (image?.properties[properties.run] === wish.run) {
+    await ports.images.setProperties(wish.image, verdictProperties(consistency, { road, usableMs, why }), ctx.signal)
+    // Nova's own attempt may still fail, and would then delete the image; being protected it stays.
+    if (wish.trigger.is === 'take-over') {
+      if (server && isWorkingOnImage(server)) return { is: 'waiting', inMs: 2_000 }
+      if (image.properties[properties.ownerProtected] !== 'true')
+        await ports.images.setProtected(wish.image, false, ctx.signal)
+    }
+  }
+  if (wish.trigger.is === 'tag' && server)
+    await ports.compute.ensureTagAbsent(wish.instance, wish.trigger.tag, ctx.signal)
+  const reasons = [
+    ...why,
+    ...(leftover === null ? [] : [leftover]),
+    ...(image ? [] : ['the image was deleted by its owner since']),
+  ]
+  return {
+    is: 'ended',
+    outcome: road === 'clone' ? 'active' : 'fallback',
+    failure: null,
+    reason: reasons.length === 0 ? null : reasons.join('; '),
+  }
+}
+
+/**
+ * Nova, told to delete the instance while our snapshot was on its disk, tries for about a minute, reports success and leaves
+ * the disk (nova/storage/rbd_utils.py _destroy_volume). Only then, with Nova saying the server is gone and nothing left on the
+ * disk, is it ours to remove.
+ */
+async function dropAbandonedDisk(run: MessageOf<'cleanup'>, ports: Ports, ctx: Context): Promise<string | null> {
+  const volumes = clusterOf(run.disk, ports)
+  const state = await volumes.find(run.disk, ctx.signal)
+  if (!state || state.snaps.length > 0 || state.sizeBytes !== run.disk.sizeBytes) return null
+  await volumes.ensureAbsent(run.disk, [], ctx.signal)
+  return `the instance was deleted meanwhile and Nova had left ${show({ pool: run.disk.pool, image: run.disk.image })} behind; it was removed`
+}
+
+export const handler = lambda('cleanup', cleanup)

@@ -1,0 +1,59 @@
+import { Failure } from '../shared/failures.ts'
+import { lambda } from '../shared/lambda.ts'
+import { glanceSnapName, glanceVolume, show, sourceSnap } from '../shared/names.ts'
+import type { MessageOf } from '../shared/run.ts'
+import { homeCluster, homeOf, type Context, type Outcome, type Ports, type Step } from '../shared/step.ts'
+import { isWorkingOnImage } from '../shared/server-state.ts'
+
+/**
+ * A clone in Glance's pool under the image's id, believed only after it was verified, with the protected snapshot `snap` that
+ * Glance and Nova clone from.
+ */
+export const clone: Step<'clone'> = async (run, ports, ctx) => {
+  const { wish, disk, consistency, why } = run
+  if (disk.cluster !== homeCluster) {
+    throw new Failure('OTHER_CLUSTER', `${disk.pool}/${disk.image} is in the cluster ${disk.cluster}.`)
+  }
+  const volumes = homeOf(ports)
+  const source = sourceSnap(wish, disk)
+  const child = glanceVolume(wish, ctx.settings.glancePool)
+  await volumes.ensureProtected(source, ctx.signal)
+  const state = await volumes.ensureClone(source, child, ctx.signal)
+  if (state === 'running') return { is: 'waiting', inMs: 1_000 }
+  if (state !== 'verified' && wish.trigger.is === 'take-over') {
+    const held = await afterNova(run, state, ports, ctx)
+    if (held) return held
+  }
+  if (state === 'foreign') throw new Failure('NAME_TAKEN', `${show(child)} is a clone of something else.`)
+  if (state === 'half-made') {
+    await volumes.ensureAbsent(child, [glanceSnapName], ctx.signal)
+    throw new Failure('CLONE_HALF_MADE', `${show(child)} was there without being a clone of ${show(source)}.`)
+  }
+  const snap = { ...child, snap: glanceSnapName }
+  await volumes.ensureSnapshot(snap, ctx.signal)
+  await volumes.ensureProtected(snap, ctx.signal)
+  return { is: 'done', next: { step: 'register', wish, disk, consistency, why, road: 'clone' } }
+}
+
+/**
+ * In a take-over the name may be Nova's: its direct snapshot clones to the same name. While Nova is at work, or has finished,
+ * nothing there is ours. When its attempt is over and the image is still queued, Nova failed: on with our snapshot.
+ */
+async function afterNova(
+  { wish }: MessageOf<'clone'>,
+  state: 'half-made' | 'foreign',
+  ports: Ports,
+  ctx: Context,
+): Promise<Outcome<'clone'> | null> {
+  const server = await ports.compute.find(wish.instance, ctx.signal)
+  // Read after the server: Nova makes the image active before it clears the task state.
+  const image = await ports.images.find(wish.image, ctx.signal)
+  if (!image) throw new Failure('IMAGE_GONE', `image ${wish.image}`)
+  if (image.status === 'active') throw new Failure('NOVA_DID_IT', `image ${wish.image} is active.`)
+  if (server && isWorkingOnImage(server)) return { is: 'waiting', inMs: 1_000 }
+  if (state === 'foreign')
+    throw new Failure('NAME_TAKEN', `Nova's attempt is over and left a clone named ${wish.image} behind.`)
+  return null
+}
+
+export const handler = lambda('clone', clone)

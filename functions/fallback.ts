@@ -1,0 +1,81 @@
+import { Failure } from '../shared/failures.ts'
+import { ensureRecord } from '../shared/image-record.ts'
+import { lambda } from '../shared/lambda.ts'
+import { isOurVolume } from '../shared/undo.ts'
+import { glanceSnapName, glanceVolume, properties, show, sourceSnap, temporaryCopy } from '../shared/names.ts'
+import type { MessageOf } from '../shared/run.ts'
+import { homeOf, type Context, type Outcome, type Ports, type Step } from '../shared/step.ts'
+
+/**
+ * The ladder when a clone is not possible. A full copy inside Ceph first: no byte leaves the cluster, and a rename commits it.
+ * Below it the disk's snapshot is streamed to Glance's upload, with no local file. Each step down leaves its reason.
+ */
+export const fallback: Step<'fallback'> = async (run, ports, ctx) => {
+  if (run.rung === 'upload') return upload(run, ports, ctx)
+  try {
+    return await copy(run, ports, ctx)
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind !== 'divert') throw error
+    const { wish, disk, consistency } = run
+    const why = [...run.why, `${error.code}: ${error.words}`]
+    return { is: 'done', next: { step: 'fallback', wish, disk, consistency, why, rung: 'upload' } }
+  }
+}
+
+async function copy(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<Outcome<'fallback'>> {
+  const { wish, disk, consistency, why } = run
+  const volumes = homeOf(ports)
+  const target = glanceVolume(wish, ctx.settings.glancePool)
+  const progress = await volumes.ensureCopy(
+    sourceSnap(wish, disk),
+    temporaryCopy(wish, ctx.settings.glancePool),
+    target,
+    ctx.signal,
+  )
+  if (progress.is === 'running') return { is: 'waiting', inMs: 2_000, fraction: progress.fraction }
+  const snap = { ...target, snap: glanceSnapName }
+  await volumes.ensureSnapshot(snap, ctx.signal)
+  await volumes.ensureProtected(snap, ctx.signal)
+  return { is: 'done', next: { step: 'register', wish, disk, consistency, why, road: 'copy' } }
+}
+
+async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<Outcome<'fallback'>> {
+  const { wish, disk, consistency, why } = run
+  const image = await ports.images.find(wish.image, ctx.signal)
+  if (image?.status === 'saving') return { is: 'waiting', inMs: 5_000 }
+  if (image?.status !== 'active') {
+    await makeRoom(run, ports, ctx)
+    await ensureRecord(wish, ports, ctx)
+    const bytes = ports.reader.read(disk.cluster, sourceSnap(wish, disk), ctx.signal)
+    const sent = await ports.images.upload(wish.image, bytes, ctx.signal)
+    if (sent.sizeBytes !== disk.sizeBytes) {
+      throw new Failure(
+        'ANSWER_UNREADABLE',
+        `image ${wish.image} has ${sent.sizeBytes} bytes, its disk ${disk.sizeBytes}.`,
+      )
+    }
+  } else if (image.properties[properties.run] !== wish.run) {
+    throw new Failure('NAME_TAKEN', `image ${wish.image} is active and not ours.`)
+  } else if (image.sizeBytes !== disk.sizeBytes) {
+    throw new Failure(
+      'ANSWER_UNREADABLE',
+      `image ${wish.image} has ${image.sizeBytes} bytes, its disk ${disk.sizeBytes}.`,
+    )
+  }
+  const usableMs = ctx.clock.nowMs() - wish.requestedAtMs
+  return { is: 'done', next: { step: 'cleanup', wish, disk, consistency, why, road: 'upload', usableMs } }
+}
+
+/** Glance's store makes its own volume under the image's id: what an earlier rung left there goes first, if it is ours. */
+async function makeRoom({ wish }: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<void> {
+  const volumes = homeOf(ports)
+  const volume = glanceVolume(wish, ctx.settings.glancePool)
+  await volumes.ensureAbsent(temporaryCopy(wish, ctx.settings.glancePool), [], ctx.signal)
+  const state = await volumes.find(volume, ctx.signal)
+  if (!state) return
+  if (!(await isOurVolume(wish, state, ports, ctx)))
+    throw new Failure('NAME_TAKEN', `${show(volume)} is in the way of the upload.`)
+  await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
+}
+
+export const handler = lambda('fallback', fallback)

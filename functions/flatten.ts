@@ -1,0 +1,50 @@
+import { lambda } from '../shared/lambda.ts'
+import { glanceVolume } from '../shared/names.ts'
+import { homeOf, type Context, type Ports, type Step } from '../shared/step.ts'
+
+/**
+ * Cuts the clone from its parent, in the background, so many at a time in the whole cluster. The places are leases, so a
+ * flatten whose function died gives its place back. An instance that is being deleted does not wait for a place: Nova gives
+ * its disk up after 12 tries of 5 s (nova/conf/libvirt.py rbd_destroy_volume_retries).
+ */
+export const flatten: Step<'flatten'> = async (run, ports, ctx) => {
+  const { wish, disk, consistency, why, road, usableMs } = run
+  const next = { step: 'cleanup' as const, wish, disk, consistency, why, road, usableMs }
+  const hasPlace = await takePlace(wish.run, ports, ctx)
+  if (!hasPlace && !(await isGoing(wish.instance, ports, ctx))) return { is: 'waiting', inMs: pollMs }
+  const progress = await homeOf(ports).flatten(glanceVolume(wish, ctx.settings.glancePool), ctx.signal)
+  if (progress.is === 'running') return { is: 'waiting', inMs: pollMs, fraction: progress.fraction }
+  await givePlaceBack(wish.run, ports, ctx)
+  return { is: 'done', next }
+}
+
+const pollMs = 2_000
+const placeMs = 60_000
+
+function places(ctx: Context): string[] {
+  return Array.from({ length: ctx.settings.flattensAtOnce }, (_, i) => `flatten/${i}`)
+}
+
+async function takePlace(run: string, ports: Ports, ctx: Context): Promise<boolean> {
+  const now = ctx.clock.nowMs()
+  const held = await Promise.all(places(ctx).map((key) => ports.leases.find(key)))
+  const own = held.find((lease) => lease?.holder === run)
+  for (const key of own ? [own.key] : places(ctx)) {
+    if (await ports.leases.take(key, run, now, now + placeMs)) return true
+  }
+  return false
+}
+
+async function givePlaceBack(run: string, ports: Ports, ctx: Context): Promise<void> {
+  for (const key of places(ctx)) {
+    const lease = await ports.leases.find(key)
+    if (lease?.holder === run) await ports.leases.save({ ...lease, holder: null })
+  }
+}
+
+async function isGoing(instance: string, ports: Ports, ctx: Context): Promise<boolean> {
+  const server = await ports.compute.find(instance, ctx.signal)
+  return server === null || server.taskState === 'deleting'
+}
+
+export const handler = lambda('flatten', flatten)

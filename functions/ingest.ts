@@ -1,0 +1,276 @@
+import type { Ingested } from '../shared/drive-ingest.ts'
+import { Failure, type FailureCode } from '../shared/failures.ts'
+import { recordOf } from '../shared/image-record.ts'
+import { lambdaIngest } from '../shared/lambda.ts'
+import { imageName, imageOf, properties, tagRun, takeOverRun } from '../shared/names.ts'
+import type { Server } from '../shared/ports/compute.ts'
+import type { Image } from '../shared/ports/images.ts'
+import type { RunOutcome, RunRecord } from '../shared/ports/journal.ts'
+import { explain, runOfTakeOver, tagWishes, type Rule, type TagWish, type TakeOver } from '../shared/rules.ts'
+import type { Draft, Heard, MessageOf, Notification, Wish } from '../shared/run.ts'
+import type { Context, Ports } from '../shared/step.ts'
+
+/**
+ * A Nova notification becomes at most one run for each wish in it. An event is only a hint: Nova and Glance are asked whether
+ * the wish still stands. The run is reserved, its undo noted, before Nova's image is claimed; a second notification of the
+ * same wish, in either format, finds the reservation.
+ */
+type Message = MessageOf<'ingest'>
+type Begun = Ingested['begun'][number]
+
+export async function ingest(message: Message, ports: Ports, ctx: Context): Promise<Ingested> {
+  const { heard } = message
+  if (heard.is === 'unreadable') {
+    await park(heard, ports, ctx)
+    return { begun: [], woken: [] }
+  }
+  if (heard.is === 'tagged') {
+    const rule = ctx.settings.rules.rules.find((r) => r.then === 'tag')
+    const begun = rule
+      ? await Promise.all(tagWishes([heard.tag]).map((w) => beginTag(heard, w, rule, message, ports, ctx)))
+      : []
+    return { begun: begun.filter((b) => b !== null), woken: [] }
+  }
+  const explained = explain(heard, ctx.settings.rules)
+  if (explained.decision === 'note' && heard.instance) {
+    return { begun: [], woken: await ports.journal.openOf(heard.instance) }
+  }
+  if (explained.decision !== 'request') return { begun: [], woken: [] }
+  const begun = await Promise.all(
+    explained.wishes.map((w) =>
+      w.is === 'take-over'
+        ? beginTakeOver(heard, w, explained.rule, message, ports, ctx)
+        : beginTag(heard, w, explained.rule, message, ports, ctx),
+    ),
+  )
+  return { begun: begun.filter((b) => b !== null), woken: [] }
+}
+
+async function beginTakeOver(
+  heard: Notification,
+  asked: TakeOver,
+  rule: Rule,
+  message: Message,
+  ports: Ports,
+  ctx: Context,
+): Promise<Begun | null> {
+  const { instance, project } = heard
+  if (!instance || !project) return null
+  const known = runOfTakeOver(asked)
+  const before = known === null ? null : await ports.journal.find(instance, known)
+  if (before && before.hop > 0) return null
+  const [server, image] = await Promise.all([
+    ports.compute.find(instance, ctx.signal),
+    imageOfTakeOver(heard, asked, ports, ctx),
+  ])
+  if (!image && (asked.image === null || server)) return null
+  const id = image?.id ?? (asked.image as string)
+  const wish: Wish = {
+    run: takeOverRun(id),
+    instance,
+    project,
+    image: id,
+    imageName: imageName(image?.name ?? ''),
+    trigger: { is: 'take-over' },
+    quiesce: rule.quiesce,
+    rule: rule.name,
+    requestedAtMs: ctx.clock.nowMs(),
+  }
+  const refusal = await refusalOf(wish, server, ports, ctx)
+  const isForeign = server && image && (image.owner !== project || image.properties['instance_uuid'] !== instance)
+  if (isForeign)
+    return refuse(wish, 'FOREIGN_PROJECT', `image ${id} is not instance ${instance}'s.`, message, ports, ctx)
+  if (refusal?.isEnd) return refuse(wish, refusal.code, refusal.words, message, ports, ctx)
+  if (!server || !image) return null
+  if (image.status !== 'queued' && image.properties[properties.run] !== wish.run) {
+    return refuse(wish, 'NOVA_DID_IT', `image ${id} was ${image.status} before we came.`, message, ports, ctx)
+  }
+  // Over the limit Nova simply does its own snapshot: nothing of it was touched.
+  if (refusal) return refuse(wish, refusal.code, refusal.words, message, ports, ctx)
+
+  const reserved = await ports.journal.reserve(reservation(wish, message, ['releaseClaim'], ctx))
+  if (reserved.record.hop > 0 || reserved.record.outcome !== null) return null
+  const own =
+    image.isProtected && image.properties[properties.run] === undefined ? { [properties.ownerProtected]: 'true' } : {}
+  const record = recordOf(wish, server, null)
+  try {
+    await ports.images.claim(
+      id,
+      { minDiskGib: record.minDiskGib, properties: { [properties.run]: wish.run, ...own } },
+      ctx.signal,
+    )
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind === 'retry') throw error
+    if (error.kind === 'reject') return { record: reserved.record, next: turnedBack(wish, reserved.record, error) }
+    const { code, message: reason } = error
+    await ports.journal.save({ ...reserved.record, outcome: 'parked', code, reason, endedAtMs: ctx.clock.nowMs() })
+    return null
+  }
+  return { record: reserved.record, next: { step: 'quiesce', wish: reserved.record.wish } }
+}
+
+/**
+ * Legacy notifications do not say which image: it is the newest one that Nova made for this instance before the event. When
+ * that is no longer queued, the wish has been served, by Nova or by the other format's notification.
+ */
+async function imageOfTakeOver(
+  heard: Notification,
+  asked: TakeOver,
+  ports: Ports,
+  ctx: Context,
+): Promise<Image | null> {
+  if (asked.image !== null) return ports.images.find(asked.image, ctx.signal)
+  if (!heard.instance) return null
+  const clockSkewMs = 5_000
+  const made = await ports.images.ofInstance(heard.instance, ctx.signal)
+  const isNovas = (i: Image) => [undefined, takeOverRun(i.id)].includes(i.properties[properties.run])
+  const newest = made.find((i) => isNovas(i) && i.createdAtMs <= heard.atMs + clockSkewMs)
+  return newest?.status === 'queued' ? newest : null
+}
+
+async function beginTag(
+  heard: Notification | Extract<Heard, { is: 'tagged' }>,
+  asked: TagWish,
+  rule: Rule,
+  message: Message,
+  ports: Ports,
+  ctx: Context,
+): Promise<Begun | null> {
+  const { instance, project } = heard
+  if (!instance || !project) return null
+  const server = await ports.compute.find(instance, ctx.signal)
+  if (server && server.project === project && !server.tags.includes(asked.tag)) return null
+  const epoch = await ports.journal.tagEpoch(instance, asked.tag)
+  const run = tagRun(instance, asked.tag, epoch)
+  const before = await ports.journal.find(instance, run)
+  if (before && before.hop > 0) return null
+  const now = ctx.clock.nowMs()
+  const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '')
+  const wish: Wish = {
+    run,
+    instance,
+    project,
+    image: imageOf(run, 1),
+    imageName: imageName(asked.name ?? `${server?.name ?? instance}-${stamp}`),
+    trigger: { is: 'tag', tag: asked.tag, epoch },
+    quiesce: rule.quiesce,
+    rule: rule.name,
+    requestedAtMs: now,
+  }
+  const refusal = before ? null : await refusalOf(wish, server, ports, ctx)
+  if (refusal?.isEnd) return refuse(wish, refusal.code, refusal.words, message, ports, ctx)
+  const { record } = await ports.journal.reserve(reservation(wish, message, [], ctx))
+  if (record.hop > 0 || record.outcome !== null) return null
+  // The tag is the tenant's; taking it off again, and the run that says why, is the visible answer.
+  if (refusal) return { record, next: turnedBack(record.wish, record, new Failure(refusal.code, refusal.words)) }
+  return { record, next: { step: 'quiesce', wish: record.wish } }
+}
+
+interface Refusal {
+  code: FailureCode
+  words: string
+  /** nothing was made and nobody is to be answered */
+  isEnd: boolean
+}
+
+async function refusalOf(wish: Wish, server: Server | null, ports: Ports, ctx: Context): Promise<Refusal | null> {
+  const { instance, project } = wish
+  if (!server) return { code: 'INSTANCE_GONE', words: `instance ${instance}`, isEnd: true }
+  if (server.project !== project) {
+    return {
+      code: 'FOREIGN_PROJECT',
+      words: `The notification says project ${project}, Nova says ${server.project}.`,
+      isEnd: true,
+    }
+  }
+  const sinceMs = ctx.clock.nowMs() - 3_600_000
+  const { limits } = ctx.settings.rules
+  for (const by of [{ instance }, { project }]) {
+    const limit = 'instance' in by ? limits.instance : limits.project
+    const count = await ports.journal.countOf(by, sinceMs)
+    const whose = 'instance' in by ? `instance ${instance}` : `project ${project}`
+    if (count.open >= limit.open)
+      return { code: 'LIMIT_REACHED', words: `${whose} has ${count.open} snapshots in the making.`, isEnd: false }
+    if (count.since >= limit.perHour)
+      return { code: 'LIMIT_REACHED', words: `${whose} made ${count.since} in the last hour.`, isEnd: false }
+  }
+  return null
+}
+
+/** Noted for whoever looks, with nothing begun. */
+async function refuse(
+  wish: Wish,
+  code: FailureCode,
+  words: string,
+  message: Message,
+  ports: Ports,
+  ctx: Context,
+): Promise<null> {
+  const now = ctx.clock.nowMs()
+  const outcome: RunOutcome = code === 'NOVA_DID_IT' ? 'nova-did-it' : 'rejected'
+  await ports.journal.reserve({
+    ...reservation(wish, message, [], ctx),
+    hop: 1,
+    outcome,
+    code,
+    reason: words,
+    endedAtMs: now,
+  })
+  return null
+}
+
+function turnedBack(wish: Wish, record: RunRecord, { code, words }: Failure): Draft<'unwind'> {
+  return {
+    step: 'unwind',
+    wish,
+    disk: null,
+    consistency: null,
+    why: [],
+    undos: record.undos,
+    because: { code, words, at: 'ingest' },
+  }
+}
+
+function reservation(wish: Wish, message: Message, undos: RunRecord['undos'], ctx: Context): RunRecord {
+  const now = ctx.clock.nowMs()
+  return {
+    wish,
+    version: 0,
+    createdAtMs: now,
+    updatedAtMs: now,
+    hop: 0,
+    message,
+    dueAtMs: now,
+    claim: null,
+    lost: 0,
+    undos,
+    timeline: [
+      {
+        step: 'ingest',
+        startedAtMs: now,
+        endedAtMs: now,
+        tries: message.tries + 1,
+        outcome: 'done',
+        code: null,
+        words: null,
+      },
+    ],
+    progress: null,
+    outcome: null,
+    code: null,
+    reason: null,
+    endedAtMs: null,
+  }
+}
+
+async function park(heard: Extract<Heard, { is: 'unreadable' }>, ports: Ports, ctx: Context): Promise<void> {
+  await ports.journal.park({
+    id: imageOf(`${heard.why}/${heard.text}`, 0),
+    atMs: ctx.clock.nowMs(),
+    code: 'BAD_NOTIFICATION',
+    words: heard.why,
+    body: heard.text,
+  })
+}
+
+export const handler = lambdaIngest(ingest)

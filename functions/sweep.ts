@@ -1,0 +1,71 @@
+import { lambdaSweep } from '../shared/lambda.ts'
+import { requestTag } from '../shared/rules.ts'
+import { isRunMessage, messageVersion } from '../shared/run.ts'
+import type { Context, Ports } from '../shared/step.ts'
+
+/**
+ * The broom, on a schedule and at start: whatever the bus, a queue or a process lost is found again in the journal and in
+ * Nova. It only sends; what it sends is safe twice. It never deletes.
+ */
+export async function sweep(ports: Ports, ctx: Context): Promise<{ thawed: number; sentAgain: number; found: number }> {
+  const thawed = await thawOverdue(ports, ctx)
+  const sentAgain = await sendLostAgain(ports, ctx)
+  const found = await findLostRequests(ports, ctx)
+  return { thawed, sentAgain, found }
+}
+
+/** Every freeze should be over by its budget; the armed thaw of this one was lost, or its guest did not answer. */
+async function thawOverdue(ports: Ports, ctx: Context): Promise<number> {
+  const now = ctx.clock.nowMs()
+  const frozen = await ports.leases.frozen()
+  const overdue = frozen.filter((l) => l.freeze && now - l.freeze.askedAtMs > ctx.settings.freezeBudgetMs)
+  for (const { key, epoch } of overdue) {
+    await ports.queue.send({ v: messageVersion, step: 'thaw', instance: key.replace(/^instance\//, ''), epoch })
+  }
+  return overdue.length
+}
+
+/** A message is due at a time; this long after it nobody has claimed it, so no queue has it any more, or it takes a twin. */
+const lostAfterMs = 30_000
+const atOnce = 200
+/** A notification that could not be served for so long is for a person. */
+const neverBegunMs = 3_600_000
+
+async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
+  const now = ctx.clock.nowMs()
+  let sent = 0
+  for (const record of await ports.journal.overdue(now - lostAfterMs, atOnce)) {
+    if (record.claim && record.claim.untilMs > now) continue
+    if (record.hop === 0 && now - record.createdAtMs > neverBegunMs) {
+      await ports.journal.save({
+        ...record,
+        outcome: 'parked',
+        code: 'OVERDUE',
+        reason: 'The run could not be begun.',
+        endedAtMs: now,
+      })
+      continue
+    }
+    // The new due time keeps the next sweep from sending it once more while it is on its way.
+    const noted = await ports.journal.save({ ...record, dueAtMs: now })
+    if (!noted) continue
+    await ports.queue.send(isRunMessage(record.message) ? record.message : { ...record.message, tries: 0 })
+    sent += 1
+  }
+  return sent
+}
+
+/** `snapshot:NAME` cannot be asked for without knowing the name; the bare tag can. */
+async function findLostRequests(ports: Ports, ctx: Context): Promise<number> {
+  let found = 0
+  for (const server of await ports.compute.tagged(requestTag, ctx.signal)) {
+    const open = await ports.journal.openOf(server.id)
+    if (open.some((r) => r.wish.trigger.is === 'tag' && r.wish.trigger.tag === requestTag)) continue
+    const heard = { is: 'tagged' as const, instance: server.id, project: server.project, tag: requestTag }
+    await ports.queue.send({ v: messageVersion, step: 'ingest', tries: 0, heard })
+    found += 1
+  }
+  return found
+}
+
+export const handler = lambdaSweep(sweep)

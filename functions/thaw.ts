@@ -1,0 +1,37 @@
+import { Failure } from '../shared/failures.ts'
+import { instanceLease } from '../shared/freeze.ts'
+import { lambdaThaw } from '../shared/lambda.ts'
+import type { MessageOf } from '../shared/run.ts'
+import type { Context, Ports } from '../shared/step.ts'
+
+/**
+ * The dead man's switch. Its message is sent, delayed by the budget, before the freeze is: whatever becomes of the functions
+ * in between, the guest is thawed. Thawing a thawed guest does nothing.
+ *
+ * A freeze that was asked for but never confirmed may still be on its way to the guest: then this comes back once a budget
+ * until it cannot arrive any more.
+ */
+export async function thaw(
+  message: MessageOf<'thaw'>,
+  ports: Ports,
+  ctx: Context,
+): Promise<{ againInMs: number } | null> {
+  const lease = await ports.leases.find(instanceLease(message.instance))
+  if (!lease || lease.epoch !== message.epoch || !lease.freeze) return null
+  const ageMs = ctx.clock.nowMs() - lease.freeze.askedAtMs
+  try {
+    await ports.guest.thaw(message.instance, ctx.signal)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    // No agent, nothing frozen. Anything else: the guest may be frozen still, so never stop trying.
+    if (error.code !== 'QUIESCE_UNAVAILABLE') return { againInMs: 2_000 }
+  }
+  if (!lease.freeze.isConfirmed && ageMs < latestFreezeMs) return { againInMs: ctx.settings.freezeBudgetMs }
+  await ports.leases.save({ ...lease, holder: null, freeze: null })
+  return null
+}
+
+/** Nova's RPC to the compute expires after 60 s by default ([DEFAULT] rpc_response_timeout); later no freeze can come. */
+const latestFreezeMs = 60_000
+
+export const handler = lambdaThaw(thaw)

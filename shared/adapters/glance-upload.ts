@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto'
+import { Failure } from '../failures.ts'
+import type { Image } from '../ports/images.ts'
+import { type GlanceCalls, imageGone, imagePath } from './glance-calls.ts'
+import { service } from './glance-image.ts'
+import { type Answer, refusal } from './http.ts'
+
+interface Sent {
+  sizeBytes: number
+  md5: string
+}
+
+/** Bytes into a queued image, measured on their way and compared with what Glance says it stored. */
+export function uploads(calls: GlanceCalls) {
+  return async function upload(id: string, bytes: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<Sent> {
+    // before the stream is touched: this also renews a token that is too old, and a stream can be sent only once
+    const before = await found(id, signal).catch(async (error: unknown) => {
+      await bytes.cancel()
+      throw error
+    })
+    const measured = measure(bytes)
+    if (before.status === 'active') {
+      await drain(measured.stream)
+      return mustBe(before, measured.result())
+    }
+    const answer = await put(id, measured.stream, signal).catch((error: unknown) => {
+      // the source's own failure says more than "the request was cut"
+      throw measured.failure() ?? error
+    })
+    if (answer.status !== 204) {
+      await measured.stream.cancel().catch(() => undefined)
+      throw await refused(id, answer, signal)
+    }
+    return mustBe(await found(id, signal), measured.result())
+  }
+
+  async function found(id: string, signal: AbortSignal): Promise<Image> {
+    const image = await calls.find(id, signal)
+    if (!image) throw imageGone(id)
+    return image
+  }
+
+  function put(id: string, body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<Answer> {
+    return calls.send({
+      what: `image ${id}`,
+      method: 'PUT',
+      path: `${imagePath(id)}/file`,
+      headers: { 'content-type': 'application/octet-stream' },
+      body,
+      signal,
+      timeoutMs: null,
+    })
+  }
+
+  async function refused(id: string, answer: Answer, signal: AbortSignal): Promise<Failure> {
+    const what = `image ${id}`
+    if (answer.status !== 409) {
+      return refusal(service, what, answer, { 404: 'IMAGE_GONE', 410: 'IMAGE_GONE', 413: 'QUOTA' })
+    }
+    const { status } = await found(id, signal)
+    // still queued: the store has an RBD image of that name (glance_store Duplicate); else another upload is under way
+    return refusal(service, what, answer, { 409: status === 'queued' ? 'NAME_TAKEN' : 'GLANCE_UNREACHABLE' })
+  }
+}
+
+function mustBe(image: Image, sent: Sent): Sent {
+  const isSame = image.sizeBytes === sent.sizeBytes && (image.checksum ?? sent.md5) === sent.md5
+  if (image.status === 'active' && isSame) return sent
+  const has = `${image.status}, ${String(image.sizeBytes)} bytes, MD5 ${String(image.checksum)}`
+  const words = `image ${image.id} is ${has}; sent were ${String(sent.sizeBytes)} bytes, MD5 ${sent.md5}`
+  throw new Failure('NAME_TAKEN', words)
+}
+
+function measure(bytes: ReadableStream<Uint8Array>) {
+  const hash = createHash('md5')
+  let sizeBytes = 0
+  let failure: unknown
+  const reader = bytes.getReader()
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read()
+          if (done) return controller.close()
+          hash.update(value)
+          sizeBytes += value.length
+          controller.enqueue(value)
+        } catch (error) {
+          failure = error
+          throw error
+        }
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 1 },
+  )
+  return { stream, failure: () => failure, result: (): Sent => ({ sizeBytes, md5: hash.digest('hex') }) }
+}
+
+async function drain(stream: ReadableStream<Uint8Array>): Promise<void> {
+  const reader = stream.getReader()
+  while (!(await reader.read()).done);
+}

@@ -1,0 +1,154 @@
+import { Failure } from '../failures.ts'
+import type { Image, ImageRecord, Images } from '../ports/images.ts'
+import { type Change, glanceCalls, type GlanceCalls, imageGone, imagePath, pointer } from './glance-calls.ts'
+import { pageShape, service, toImage } from './glance-image.ts'
+import { locations } from './glance-location.ts'
+import { uploads } from './glance-upload.ts'
+import { type Answer, decode, refusal } from './http.ts'
+import type { Identity } from './keystone.ts'
+import { openstack } from './openstack.ts'
+
+export interface GlanceOptions {
+  /** instead of the catalogue's: an endpoint of its own may show locations that the public one hides (OSSN-0090) */
+  endpoint?: string | undefined
+}
+
+/** The property that says whose record it is. */
+const runMark = 'rbdsnap_run'
+
+export function glance(identity: Identity, options: GlanceOptions = {}): Images {
+  const base = async (signal: AbortSignal) => v2(options.endpoint ?? (await identity.endpoint('image', signal)))
+  const calls = glanceCalls(openstack(identity, service, base))
+
+  async function change(id: string, changes: Change[], signal: AbortSignal): Promise<void> {
+    if (changes.length === 0) return
+    const answer = await calls.patch(id, changes, signal)
+    if (answer.status !== 200) throw refusal(service, `image ${id}`, answer, { 404: 'IMAGE_GONE', 413: 'QUOTA' })
+  }
+
+  return {
+    find: calls.find,
+    ofInstance: (instance, signal) => ofInstance(calls, instance, signal),
+    ensureLocation: locations(calls),
+    upload: uploads(calls),
+
+    async ensureQueued(record, signal) {
+      const what = `image ${record.id}`
+      const answer = await calls.send({
+        what,
+        method: 'POST',
+        path: '/images',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({
+          ...record.properties,
+          id: record.id,
+          name: record.name,
+          owner: record.owner,
+          visibility: 'private',
+          disk_format: 'raw',
+          container_format: 'bare',
+          min_disk: record.minDiskGib,
+        }),
+        signal,
+      })
+      if (answer.status === 201) return
+      if (answer.status !== 409) throw refusal(service, what, answer, { 413: 'QUOTA' })
+      await mustBeOurs(calls, record, signal)
+    },
+
+    async claim(id, record, signal) {
+      const changes: Change[] = [
+        { op: 'replace', path: '/disk_format', value: 'raw' },
+        { op: 'replace', path: '/container_format', value: 'bare' },
+        { op: 'replace', path: '/min_disk', value: record.minDiskGib },
+        ...additions(record.properties),
+        { op: 'replace', path: '/protected', value: true },
+      ]
+      const answer = await calls.patch(id, changes, signal)
+      if (answer.status !== 200) await mustBeClaimed(calls, id, record.properties[runMark], answer, signal)
+    },
+
+    setProtected: (id, isProtected, signal) =>
+      change(id, [{ op: 'replace', path: '/protected', value: isProtected }], signal),
+
+    setProperties: (id, properties, signal) => change(id, additions(properties), signal),
+
+    async removeProperties(id, names, signal) {
+      const image = await calls.find(id, signal)
+      if (!image) throw imageGone(id)
+      // removing what is not there is a 409
+      const there = names.filter((name) => name in image.properties)
+      await change(
+        id,
+        there.map((name) => ({ op: 'remove', path: pointer(name) })),
+        signal,
+      )
+    },
+
+    async ensureQueuedAbsent(id, signal) {
+      const image = await calls.find(id, signal)
+      if (!image || image.status === 'deleted' || image.status === 'pending_delete') return 'absent'
+      if (image.status !== 'queued' || image.isProtected) return 'kept'
+      const what = `image ${id}`
+      const answer = await calls.send({ what, method: 'DELETE', path: imagePath(id), signal })
+      if (answer.status === 204 || answer.status === 404) return 'absent'
+      // protected (403) or in use (409) since we looked: so somebody made something of it
+      if (answer.status === 403 || answer.status === 409) return 'kept'
+      throw refusal(service, what, answer)
+    },
+  }
+}
+
+const additions = (properties: Record<string, string>): Change[] =>
+  Object.entries(properties).map(([name, value]) => ({ op: 'add', path: pointer(name), value }))
+
+/** An id is taken for ever, also by an image that was deleted: then there is nothing to show. */
+async function mustBeOurs(calls: GlanceCalls, record: ImageRecord, signal: AbortSignal): Promise<void> {
+  const there = await calls.find(record.id, signal)
+  if (!there) throw new Failure('IMAGE_GONE', `image ${record.id}: its id was used and deleted before`)
+  const run = record.properties[runMark]
+  if (there.owner === record.owner && run !== undefined && there.properties[runMark] === run) return
+  throw new Failure('NAME_TAKEN', `image ${record.id} belongs to project ${there.owner} and is not of this run`)
+}
+
+/** disk_format "can be only replaced for a queued image" (403), and the whole PATCH with it. */
+async function mustBeClaimed(
+  calls: GlanceCalls,
+  id: string,
+  run: string | undefined,
+  answer: Answer,
+  signal: AbortSignal,
+): Promise<void> {
+  if (answer.status === 404) throw imageGone(id)
+  if (answer.status === 403 || answer.status === 409) {
+    const image = await calls.find(id, signal)
+    if (!image) throw imageGone(id)
+    if (run !== undefined && image.properties[runMark] === run) return
+    if (image.status !== 'queued') throw new Failure('NOVA_DID_IT', `image ${id} is ${image.status}`)
+  }
+  throw refusal(service, `image ${id}`, answer, { 413: 'QUOTA' })
+}
+
+async function ofInstance(calls: GlanceCalls, instance: string, signal: AbortSignal): Promise<Image[]> {
+  const what = `images of instance ${instance}`
+  const images: Image[] = []
+  for (let marker: string | undefined = '', isLast = false; !isLast;) {
+    const query = new URLSearchParams({
+      instance_uuid: instance,
+      sort: 'created_at:desc',
+      ...(marker ? { marker } : {}),
+    })
+    const answer = await calls.send({ what, method: 'GET', path: `/images?${query.toString()}`, signal })
+    if (answer.status !== 200) throw refusal(service, what, answer)
+    const page = decode(pageShape, service, what, answer)
+    images.push(...page.images.map(toImage))
+    marker = page.images.at(-1)?.id
+    isLast = marker === undefined || page.next === undefined
+  }
+  return images
+}
+
+function v2(endpoint: string): string {
+  const bare = endpoint.replace(/\/+$/, '')
+  return bare.endsWith('/v2') ? bare : `${bare}/v2`
+}

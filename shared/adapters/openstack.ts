@@ -1,0 +1,32 @@
+import { type Answer, type Call, exchange, refusal, type Service } from './http.ts'
+import type { Identity } from './keystone.ts'
+
+export type OpenStackCall = Omit<Call, 'url' | 'timeoutMs'> & { path: string; timeoutMs?: number | null }
+export type Send = (call: OpenStackCall) => Promise<Answer>
+
+const ordinaryMs = 30_000
+
+/**
+ * Calls to one OpenStack service with a token. A 401 means that the token is too old (or that the service's middleware
+ * thinks so): a new one, and once more. Refused again, it is not the token.
+ */
+export function openstack(identity: Identity, service: Service, base: (signal: AbortSignal) => Promise<string>): Send {
+  return async function send(call) {
+    const { path, ...rest } = call
+    const url = `${await base(call.signal)}${path}`
+    const once = async (): Promise<Answer & { token: string }> => {
+      const token = await identity.token(call.signal)
+      const headers = { accept: 'application/json', ...call.headers, 'x-auth-token': token }
+      const answer = await exchange(service, { timeoutMs: ordinaryMs, ...rest, url, headers })
+      return { ...answer, token }
+    }
+    const first = await once()
+    if (first.status !== 401) return first
+    identity.forget(first.token)
+    // a stream that was read cannot be sent again
+    const second = call.body instanceof ReadableStream ? first : await once()
+    if (second.status !== 401) return second
+    identity.forget(second.token)
+    throw refusal(service, call.what, second, { 401: 'TOKEN_REFUSED' })
+  }
+}

@@ -1,0 +1,84 @@
+import { Failure } from '../failures.ts'
+import type { RbdImage, RbdSnap, RbdState } from '../ports/volumes.ts'
+
+/**
+ * What a gateway to RBD can do: one librbd call each, answered as librbd does. What a repeat, a lost answer or something half
+ * made means is the same for every gateway and is in rbd-volumes.ts.
+ */
+export interface RbdCalls {
+  look(image: RbdImage, signal: AbortSignal): Promise<Look>
+  createSnap(snap: RbdSnap, signal: AbortSignal): Promise<Reply>
+  protect(snap: RbdSnap, signal: AbortSignal): Promise<Reply>
+  unprotect(snap: RbdSnap, signal: AbortSignal): Promise<Reply>
+  removeSnap(snap: RbdSnap, signal: AbortSignal): Promise<Reply>
+  clone(source: RbdSnap, child: RbdImage, signal: AbortSignal): Promise<Reply>
+  flatten(image: RbdImage, signal: AbortSignal): Promise<Reply>
+  copy(source: RbdSnap, target: RbdImage, signal: AbortSignal): Promise<Reply>
+  rename(image: RbdImage, name: string, signal: AbortSignal): Promise<Reply>
+  remove(image: RbdImage, signal: AbortSignal): Promise<Reply>
+  /** Clears a name whose image does not open; ENOENT when there is nothing. */
+  removeUnopenable(image: RbdImage, signal: AbortSignal): Promise<Reply>
+  /** Does somebody hold it open? null: this gateway cannot tell. */
+  inUse(image: RbdImage, signal: AbortSignal): Promise<boolean | null>
+  /** Work of this gateway on that image which has not ended. */
+  underWay(kind: Work, image: RbdImage, signal: AbortSignal): Promise<{ fraction: number | null } | null>
+  /** How the last copy to that image ended, as far as this gateway remembers. */
+  copyEnd(source: RbdSnap, target: RbdImage, signal: AbortSignal): Promise<Reply | null>
+}
+
+export type Work = 'clone' | 'flatten' | 'copy'
+
+export type Look =
+  | { is: 'there'; state: RbdImageState }
+  /** nothing, or something that does not open: librbd says ENOENT to both */
+  | { is: 'absent' }
+  /** it opens, but the gateway cannot show it */
+  | { is: 'hidden' }
+
+export interface RbdImageState extends RbdState {
+  snaps: (RbdState['snaps'][number] & { sizeBytes: number })[]
+}
+
+export type Reply =
+  | { is: 'ok' }
+  /** it goes on without us */
+  | { is: 'started' }
+  | { is: 'errno'; errno: number; about: 'image' | 'pool'; words: string }
+
+export const errno = {
+  EPERM: 1,
+  ENOENT: 2,
+  EIO: 5,
+  EACCES: 13,
+  EBUSY: 16,
+  EEXIST: 17,
+  EINVAL: 22,
+  ENOSPC: 28,
+  EROFS: 30,
+  ENOSYS: 38,
+  ENOTEMPTY: 39,
+  EOPNOTSUPP: 95,
+  ESHUTDOWN: 108,
+  ETIMEDOUT: 110,
+  EDQUOT: 122,
+} as const
+
+/**
+ * No slash, at sign or leading dash: a name can never reach into another pool, name a snapshot or become an option.
+ * What Nova, Glance and this program call their objects fits.
+ */
+const plainName = /^[A-Za-z0-9_.][A-Za-z0-9_.:+-]*$/
+
+function plain(name: string): string {
+  if (plainName.test(name)) return name
+  throw new Failure('BAD_REQUEST', `${JSON.stringify(name.slice(0, 100))} cannot be the name of an RBD object`)
+}
+
+/** `pool/image` or `pool/image@snap`, as the operator and the command line write it. */
+export function spec(thing: RbdImage | RbdSnap): string {
+  const image = `${plain(thing.pool)}/${plain(thing.image)}`
+  return 'snap' in thing ? `${image}@${plain(thing.snap)}` : image
+}
+
+export const sameImage = (a: RbdImage, b: RbdImage) => a.pool === b.pool && a.image === b.image
+export const imageOf = ({ pool, image }: RbdSnap): RbdImage => ({ pool, image })

@@ -1,0 +1,70 @@
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { cephDashboard } from './adapters/ceph-dashboard.ts'
+import { glance } from './adapters/glance.ts'
+import { guestAgent } from './adapters/guest-agent.ts'
+import { keystone } from './adapters/keystone.ts'
+import { nova } from './adapters/nova.ts'
+import { rbdReader, rbdVolumes } from './adapters/rbd.ts'
+import { sqlite } from './adapters/sqlite.ts'
+import { sqs } from './adapters/sqs.ts'
+import type { Config } from './config.ts'
+import type { Clock } from './ports/clock.ts'
+import { homeCluster, type Ports, type Settings } from './step.ts'
+
+export const systemClock: Clock = { nowMs: () => Date.now() }
+
+/** The composition root: every port bound to its adapter, once per process. */
+export function compose(config: Config, clock: Clock): { ports: Ports; settings: Settings } {
+  const identity = keystone(credentialsOf(config), clock)
+  const { journal, leases } = sqlite(config.RBDSNAP_JOURNAL.replace(/^sqlite:/, ''))
+  const command = config.RBDSNAP_RBD_COMMAND.split(' ')
+  const user = config.RBDSNAP_RBD_USER ?? null
+  // A cluster other than Glance's is called by its configuration file: that is how an operator tells them apart.
+  const otherConfs = Object.fromEntries(config.RBDSNAP_RBD_OTHER_CONFS.map((conf) => [conf, conf]))
+  const others = Object.entries(otherConfs).map(([name, conf]) => [name, rbdVolumes({ command, conf, user })] as const)
+  const home = cephDashboard({
+    urls: config.RBDSNAP_CEPH_URLS,
+    user: config.RBDSNAP_CEPH_USER,
+    password: config.RBDSNAP_CEPH_PASSWORD,
+    conf: config.RBDSNAP_RBD_CONF,
+    clock,
+  })
+  return {
+    ports: {
+      compute: nova(identity, {}),
+      images: glance(identity, {}),
+      clusters: { [homeCluster]: home, ...Object.fromEntries(others) },
+      reader: rbdReader({ command, user, confs: { [homeCluster]: config.RBDSNAP_RBD_CONF, ...otherConfs } }),
+      guest: guestAgent({ socket: config.RBDSNAP_GUEST_SOCKET, timeoutMs: config.RBDSNAP_FREEZE_BUDGET_MS, clock }),
+      queue: sqs(new SQSClient({}), config.RBDSNAP_QUEUE_PREFIX),
+      journal,
+      leases,
+    },
+    settings: {
+      novaPool: config.RBDSNAP_NOVA_POOL,
+      glancePool: config.RBDSNAP_GLANCE_POOL,
+      freezeBudgetMs: config.RBDSNAP_FREEZE_BUDGET_MS,
+      flattensAtOnce: config.RBDSNAP_FLATTENS_AT_ONCE,
+      rules: config.rules,
+    },
+  }
+}
+
+function credentialsOf(config: Config) {
+  const common = { authUrl: config.OS_AUTH_URL, region: config.OS_REGION_NAME, interface: config.OS_INTERFACE }
+  if (config.OS_APPLICATION_CREDENTIAL_ID !== undefined) {
+    return {
+      ...common,
+      applicationCredentialId: config.OS_APPLICATION_CREDENTIAL_ID,
+      applicationCredentialSecret: config.OS_APPLICATION_CREDENTIAL_SECRET,
+    }
+  }
+  return {
+    ...common,
+    username: config.OS_USERNAME,
+    password: config.OS_PASSWORD,
+    projectName: config.OS_PROJECT_NAME,
+    userDomainName: config.OS_USER_DOMAIN_NAME,
+    projectDomainName: config.OS_PROJECT_DOMAIN_NAME,
+  }
+}

@@ -1,0 +1,95 @@
+import { readFileSync } from 'node:fs'
+import * as z from 'zod/mini'
+import { Failure } from './failures.ts'
+import { defaultRules, rulesSchema, type Rules } from './rules.ts'
+
+/**
+ * The environment, parsed once. An empty variable counts as not set, because serverless.yml hands every name on. Everything
+ * that is wrong is said in one failure, by the variable's name and never by its value.
+ */
+const text = z.string().check(z.minLength(1))
+const url = z.url({ protocol: /^https?$/ })
+const whole = (least: number, most: number) => z.coerce.number().check(z.int(), z.gte(least), z.lte(most))
+const listOf = (item: z.ZodMiniType<string, string>) =>
+  z.pipe(
+    z.pipe(
+      z.string(),
+      z.transform((v: string) => v.split(',').map((part) => part.trim())),
+    ),
+    z.array(item),
+  )
+
+const schema = z.object({
+  OS_AUTH_URL: url,
+  OS_USERNAME: z.optional(text),
+  OS_PASSWORD: z.optional(text),
+  OS_PROJECT_NAME: z.optional(text),
+  OS_USER_DOMAIN_NAME: z._default(text, 'Default'),
+  OS_PROJECT_DOMAIN_NAME: z._default(text, 'Default'),
+  OS_APPLICATION_CREDENTIAL_ID: z.optional(text),
+  OS_APPLICATION_CREDENTIAL_SECRET: z.optional(text),
+  OS_REGION_NAME: z.optional(text),
+  OS_INTERFACE: z._default(z.enum(['public', 'internal', 'admin']), 'internal'),
+  RBDSNAP_CEPH_URLS: listOf(url),
+  RBDSNAP_CEPH_USER: text,
+  RBDSNAP_CEPH_PASSWORD: text,
+  RBDSNAP_NOVA_POOL: z._default(text, 'vms'),
+  RBDSNAP_GLANCE_POOL: z._default(text, 'images'),
+  RBDSNAP_RBD_COMMAND: z._default(text, 'rbd'),
+  RBDSNAP_RBD_USER: z.optional(text),
+  RBDSNAP_RBD_CONF: z._default(text, '/etc/ceph/ceph.conf'),
+  RBDSNAP_RBD_OTHER_CONFS: z._default(listOf(text), []),
+  RBDSNAP_GUEST: z._default(z.enum(['agent']), 'agent'),
+  RBDSNAP_GUEST_SOCKET: z._default(
+    text.check(z.includes('{instance}')),
+    '/var/lib/libvirt/qemu/channel/target/{instance}/org.qemu.guest_agent.0',
+  ),
+  RBDSNAP_FREEZE_BUDGET_MS: z._default(whole(1_000, 30_000), 5_000),
+  RBDSNAP_FLATTENS_AT_ONCE: z._default(whole(1, 64), 4),
+  RBDSNAP_RULES: z.optional(text),
+  RBDSNAP_JOURNAL: text.check(z.regex(/^sqlite:./, { error: 'must be sqlite:PATH' })),
+  RBDSNAP_QUEUE_PREFIX: url,
+})
+
+export type Config = z.infer<typeof schema> & { rules: Rules }
+
+export const settingNames = Object.keys(schema.shape)
+
+/** @throws Failure BAD_SETTING, naming every setting that is missing or wrong */
+export function readConfig(env: Record<string, string | undefined>): Config {
+  const set = Object.fromEntries(Object.entries(env).filter(([name, value]) => name in schema.shape && value !== ''))
+  const parsed = z.safeParse(schema, set)
+  const wrong = parsed.success ? [] : parsed.error.issues.map((i) => `${i.path.join('.')}: ${sayWrong(set, i)}`)
+  wrong.push(...credentialsMissing(set))
+  const rules = readRules(set['RBDSNAP_RULES'])
+  if ('wrong' in rules) wrong.push(rules.wrong)
+  if (!parsed.success || wrong.length > 0 || 'wrong' in rules)
+    throw new Failure('BAD_SETTING', [...new Set(wrong)].join('; '))
+  return { ...parsed.data, rules: rules.rules }
+}
+
+function sayWrong(set: Record<string, string | undefined>, issue: { path: PropertyKey[]; message: string }): string {
+  return set[String(issue.path[0])] === undefined ? 'is not set' : issue.message
+}
+
+function credentialsMissing(set: Record<string, string | undefined>): string[] {
+  const has = (name: string) => set[name] !== undefined
+  if (has('OS_APPLICATION_CREDENTIAL_ID') || has('OS_APPLICATION_CREDENTIAL_SECRET')) {
+    const both = ['OS_APPLICATION_CREDENTIAL_ID', 'OS_APPLICATION_CREDENTIAL_SECRET']
+    return both.filter((name) => !has(name)).map((name) => `${name}: is not set`)
+  }
+  return ['OS_USERNAME', 'OS_PASSWORD', 'OS_PROJECT_NAME']
+    .filter((name) => !has(name))
+    .map((name) => `${name}: is not set`)
+}
+
+function readRules(path: string | undefined): { rules: Rules } | { wrong: string } {
+  if (path === undefined) return { rules: defaultRules }
+  try {
+    const parsed = z.safeParse(rulesSchema, JSON.parse(readFileSync(path, 'utf8')))
+    if (parsed.success) return { rules: parsed.data }
+    return { wrong: `RBDSNAP_RULES: ${parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join(', ')}` }
+  } catch (error) {
+    return { wrong: `RBDSNAP_RULES: ${path} cannot be read: ${(error as Error).message}` }
+  }
+}

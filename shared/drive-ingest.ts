@@ -1,0 +1,80 @@
+import { Failure } from './failures.ts'
+import type { RunRecord } from './ports/journal.ts'
+import { messageVersion, type Draft, type MessageOf, type RunMessage } from './run.ts'
+import type { Context, Ports } from './step.ts'
+
+/**
+ * The same order for the door, where there is no run yet: the step reserves it, its undo noted, and acts; then the first
+ * message of the run is noted, sent, and the notification acknowledged. A notification that comes again finds the run either
+ * still at hop 0, and goes on from there, or moved on, and does nothing.
+ */
+export interface Ingested {
+  begun: { record: RunRecord; next: Draft<'quiesce' | 'unwind'> }[]
+  /** runs whose waiting message is to be sent now, because something they wait for may have happened */
+  woken: RunRecord[]
+}
+export type IngestStep = (message: MessageOf<'ingest'>, ports: Ports, ctx: Context) => Promise<Ingested>
+
+const firstPauseMs = 2_000
+const mostTries = 8
+
+export async function driveIngest(
+  message: MessageOf<'ingest'>,
+  step: IngestStep,
+  ports: Ports,
+  ctx: Context,
+): Promise<string> {
+  let ingested: Ingested
+  try {
+    ingested = await step(message, ports, ctx)
+  } catch (error) {
+    return failed(message, error, ports, ctx)
+  }
+  for (const { record, next } of ingested.begun) await begin(record, next, ports, ctx)
+  for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
+  if (ingested.begun.length > 0) return `begun ${ingested.begun.map((b) => b.record.wish.run).join(' ')}`
+  return ingested.woken.length > 0 ? 'woken' : 'nothing to do'
+}
+
+async function begin(record: RunRecord, next: Draft<'quiesce' | 'unwind'>, ports: Ports, ctx: Context): Promise<void> {
+  const now = ctx.clock.nowMs()
+  const first: RunMessage = { ...next, v: messageVersion, hop: 1, tries: 0, sinceMs: now }
+  const [ingest, ...rest] = record.timeline
+  const timeline = ingest ? [{ ...ingest, endedAtMs: now }, ...rest] : rest
+  const noted = await ports.journal.save({
+    ...record,
+    hop: 1,
+    message: first,
+    dueAtMs: now,
+    updatedAtMs: now,
+    timeline,
+  })
+  // Somebody else, with the same notification, was quicker: theirs is the same message.
+  if (noted) await ports.queue.send(first)
+}
+
+/** Later, a bounded number of times; after that, or when it can never work, it is parked with what is known of it. */
+async function failed(message: MessageOf<'ingest'>, error: unknown, ports: Ports, ctx: Context): Promise<string> {
+  const failure =
+    error instanceof Failure
+      ? error
+      : new Failure('UNKNOWN', error instanceof Error ? `${error.name}: ${error.message}` : String(error))
+  if (failure.kind === 'retry' && message.tries + 1 < mostTries) {
+    await ports.queue.send({ ...message, tries: message.tries + 1 }, firstPauseMs * 2 ** message.tries)
+    return `again later: ${failure.code}`
+  }
+  const body = JSON.stringify(message)
+  await ports.journal.park({
+    id: idOf(message, body),
+    atMs: ctx.clock.nowMs(),
+    code: failure.code,
+    words: failure.words,
+    body,
+  })
+  return `parked: ${failure.code}`
+}
+
+function idOf({ heard }: MessageOf<'ingest'>, body: string): string {
+  if (heard.is === 'notification') return `notification/${heard.messageId}`
+  return heard.is === 'tagged' ? `tagged/${heard.instance}/${heard.tag}` : `unreadable/${body.slice(0, 255)}`
+}

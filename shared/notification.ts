@@ -1,0 +1,192 @@
+import * as z from 'zod/mini'
+import type { Heard, Notification, Unreadable } from './run.ts'
+
+/**
+ * The door. A body from the bus goes in, the few fields that concern us come out; all else, `_context_*` and nested tokens
+ * first of all, stays outside. What cannot be read comes out as `unreadable`, with its secrets blackened, to be parked:
+ * nothing here throws, and nothing is thrown away.
+ */
+export const maxBodyBytes = 1024 * 1024
+const maxDepth = 64
+const keptCharacters = 16 * 1024
+
+const uuid = z.guid()
+const optionalText = z.optional(z.nullable(z.string().check(z.maxLength(1024))))
+
+const envelope = z.object({
+  event_type: z.string().check(z.minLength(1), z.maxLength(255)),
+  message_id: z.string().check(z.maxLength(255)),
+  timestamp: z.string().check(z.maxLength(64)),
+  payload: z.unknown(),
+})
+
+const versionedPayload = z.object({
+  'nova_object.data': z.object({
+    uuid: z.optional(z.nullable(uuid)),
+    tenant_id: optionalText,
+    snapshot_image_id: z.optional(z.nullable(uuid)),
+    tags: z.optional(z.nullable(z.array(z.string().check(z.maxLength(1024))).check(z.maxLength(1024)))),
+  }),
+})
+const legacyPayload = z.object({
+  instance_id: z.optional(z.nullable(uuid)),
+  tenant_id: optionalText,
+})
+/** `snapshot_instance` and its kind: an exception with the arguments of the call that failed. */
+const legacyException = z.object({
+  args: z.object({
+    instance: z.object({ uuid, project_id: optionalText }),
+    image_id: z.optional(z.nullable(uuid)),
+  }),
+})
+
+/** @param body what was on the wire: bytes, text, or JSON already parsed; with or without oslo.messaging's envelope */
+export function hear(body: unknown): Heard {
+  const text = typeof body === 'string' ? body : body instanceof Uint8Array ? decode(body) : null
+  try {
+    if (body instanceof Uint8Array && body.length > maxBodyBytes) throw new Unread(`larger than ${maxBodyBytes} bytes`)
+    const outer = text === null ? body : parse(text)
+    return read(unwrap(outer))
+  } catch (error) {
+    if (!(error instanceof Unread)) throw error
+    return unreadable(text ?? safeJson(body), error.message)
+  }
+}
+
+class Unread extends Error {}
+
+function read(inner: unknown): Notification {
+  const outside = check(envelope, inner)
+  const atMs = Date.parse(
+    `${outside.timestamp
+      .replace(' ', 'T')
+      .replace(/(\.\d{3})\d*/, '$1')
+      .replace(/Z?$/, 'Z')}`,
+  )
+  if (Number.isNaN(atMs)) throw new Unread('timestamp is not a time')
+  const base = { is: 'notification' as const, eventType: outside.event_type, messageId: outside.message_id, atMs }
+  const payload = outside.payload
+  if (isObject(payload) && 'nova_object.data' in payload) {
+    const data = check(versionedPayload, payload)['nova_object.data']
+    const event = outside.event_type
+    return {
+      ...base,
+      format: 'versioned',
+      event,
+      instance: data.uuid?.toLowerCase() ?? null,
+      project: data.tenant_id ?? null,
+      image: data.snapshot_image_id?.toLowerCase() ?? null,
+      tags: data.tags ?? null,
+    }
+  }
+  const event = versionedName(outside.event_type)
+  const legacy = { ...base, format: 'legacy' as const, event, image: null, tags: null }
+  if (isObject(payload) && isObject(payload['args']) && isObject(payload['args']['instance'])) {
+    const { args } = check(legacyException, payload)
+    return {
+      ...legacy,
+      instance: args.instance.uuid,
+      project: args.instance.project_id ?? null,
+      image: args.image_id ?? null,
+    }
+  }
+  if (!outside.event_type.startsWith('compute.instance.')) return { ...legacy, instance: null, project: null }
+  const data = check(legacyPayload, payload)
+  return { ...legacy, instance: data.instance_id?.toLowerCase() ?? null, project: data.tenant_id ?? null }
+}
+
+/** Legacy names that are not just the versioned one behind `compute.` (nova/notifications, nova/compute/utils.py). */
+const renamed: Record<string, string> = {
+  'instance.rebuild.scheduled': 'instance.rebuild_scheduled',
+  snapshot_instance: 'compute.exception',
+}
+function versionedName(legacy: string): string {
+  const short = legacy.replace(/^compute\.(?=instance\.)/, '')
+  return (
+    renamed[short] ??
+    short
+      .replace(/^instance\.finish_resize\./, 'instance.resize_finish.')
+      .replace(/^instance\.resize\.(prep|confirm|revert)\./, 'instance.resize_$1.')
+      .replace(/^instance\.live_migration\.(\w+)\.(start|end)$/, 'instance.live_migration_$1.$2')
+  )
+}
+
+function unwrap(outer: unknown): unknown {
+  if (!isObject(outer) || !('oslo.message' in outer)) return outer
+  const inner = outer['oslo.message']
+  if (typeof inner !== 'string') throw new Unread('oslo.message is not text')
+  return parse(inner)
+}
+
+function parse(text: string): unknown {
+  if (text.length > maxBodyBytes) throw new Unread(`larger than ${maxBodyBytes} bytes`)
+  if (depthOf(text) > maxDepth) throw new Unread(`nested deeper than ${maxDepth}`)
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new Unread(`not JSON: ${(error as Error).message.slice(0, 80)}`)
+  }
+}
+
+/** Before JSON.parse, because what walks a parsed tree would overflow its stack on a hostile one. */
+function depthOf(text: string): number {
+  let depth = 0
+  let deepest = 0
+  let isInString = false
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i]
+    if (isInString) {
+      if (c === '\\') i++
+      else if (c === '"') isInString = false
+    } else if (c === '"') isInString = true
+    else if (c === '{' || c === '[') deepest = Math.max(deepest, ++depth)
+    else if (c === '}' || c === ']') depth--
+  }
+  return deepest
+}
+
+function check<T extends z.ZodMiniType>(schema: T, value: unknown): z.infer<T> {
+  const result = z.safeParse(schema, value)
+  if (result.success) return result.data
+  const issue = result.error.issues[0]
+  throw new Unread(`${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'wrong type'}`)
+}
+
+function decode(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(0, maxBodyBytes))
+}
+
+function safeJson(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    return '(cannot be shown)'
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function unreadable(text: string, why: string): Unreadable {
+  const kept = text.slice(0, keptCharacters)
+  const cut = text.length > kept.length ? ` (${text.length - kept.length} characters cut)` : ''
+  return { is: 'unreadable', text: blacken(kept) + cut, why }
+}
+
+const secretKey = String.raw`(?:_context_\w*|\w*(?:token|passw|secret|admin_?pass|credential|user_data|key_data|private_key)\w*)`
+const patterns: [RegExp, string][] = [
+  // "key": "value" in plain JSON and in JSON that is quoted inside a string once more; an unfinished value too
+  [new RegExp(String.raw`(\\*"${secretKey}\\*"\s*:\s*)(\\*")(?:[^"\\]|\\[^"])*(?:\\*"|$)`, 'gi'), '$1$2(removed)$2'],
+  [new RegExp(String.raw`(\\*"${secretKey}\\*"\s*:\s*)(?![\\"])[^,}\]]*`, 'gi'), '$1null'],
+  // Fernet and JWT tokens wherever they stand
+  [/gAAAAA[\w-]{8,}=*/g, '(removed)'],
+  [/eyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g, '(removed)'],
+  // credentials in a URL
+  [/(\w+:\/\/[^\s:/@"]+:)[^\s@"]+@/g, '$1(removed)@'],
+]
+
+/** Text with everything that looks like a secret removed. */
+export function blacken(text: string): string {
+  return patterns.reduce((clean, [pattern, by]) => clean.replace(pattern, by), text)
+}

@@ -1,0 +1,23 @@
+import type { Server } from './ports/compute.ts'
+
+/**
+ * Nova's task states from createImage and createBackup on (nova/compute/task_states.py). While one of them stands, Nova may
+ * still write to the image or delete it.
+ */
+const imageTasks = new Set([
+  'image_snapshot_pending',
+  'image_snapshot',
+  'image_pending_upload',
+  'image_uploading',
+  'image_backup',
+])
+
+export function isWorkingOnImage(server: Server): boolean {
+  return server.taskState !== null && imageTasks.has(server.taskState)
+}
+
+/** Nothing runs in it: no freeze is needed, and none is possible. */
+const offStates = new Set(['stopped', 'paused', 'suspended', 'shelved', 'shelved_offloaded', 'soft-delete', 'error'])
+export function isOff(server: Server): boolean {
+  return offStates.has(server.vmState)
+}

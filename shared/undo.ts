@@ -1,0 +1,101 @@
+import { instanceLease } from './freeze.ts'
+import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
+import type { UndoName } from './pipeline.ts'
+import type { RbdState } from './ports/volumes.ts'
+import type { MessageOf, Wish } from './run.ts'
+import { clusterOf, homeOf, type Context, type Ports } from './step.ts'
+import { isWorkingOnImage } from './server-state.ts'
+
+/**
+ * The undos, one a step, noted in the journal before the step acts; `unwind` runs the noted ones in reverse.
+ *
+ * NOTE: delete only what the run's own record notes. Each undo is content with "not there", may run twice, and looks before it
+ * removes: a name may by now stand for something else. Something else that is missing is never a reason to delete.
+ * `later` means that it cannot be decided yet, because Nova is still at work on the same image.
+ */
+export type Undone = 'undone' | 'later'
+type Undo = (run: MessageOf<'unwind'>, ports: Ports, ctx: Context) => Promise<Undone>
+
+export const undos: Record<UndoName, Undo> = {
+  /** Back to how Nova left it; and when Nova failed meanwhile, and could not delete its image because of us, delete it. */
+  releaseClaim: async ({ wish }, ports, ctx) => {
+    const image = await ports.images.find(wish.image, ctx.signal)
+    if (image?.properties[properties.run] !== wish.run) return 'undone'
+    const server = await ports.compute.find(wish.instance, ctx.signal)
+    if (server && isWorkingOnImage(server)) return 'later'
+    if (image.properties[properties.ownerProtected] !== 'true')
+      await ports.images.setProtected(wish.image, false, ctx.signal)
+    if (image.status === 'queued') await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
+    else await ports.images.removeProperties(wish.image, [properties.run], ctx.signal)
+    return 'undone'
+  },
+
+  thaw: async ({ wish }, ports, ctx) => {
+    const lease = await ports.leases.find(instanceLease(wish.instance))
+    if (lease?.holder !== wish.run || !lease.freeze) return 'undone'
+    await ports.guest.thaw(wish.instance, ctx.signal)
+    await ports.leases.save({ ...lease, holder: null, freeze: null })
+    return 'undone'
+  },
+
+  dropSourceSnapshot: async ({ wish, disk }, ports, ctx) => {
+    if (disk) await clusterOf(disk, ports).ensureSnapshotAbsent(sourceSnap(wish, disk), ctx.signal)
+    return 'undone'
+  },
+
+  dropClone: async ({ wish }, ports, ctx) => dropVolume(wish, ports, ctx),
+
+  /** Only a record that is still queued; ours by its id, which nobody else can compute before it is there. */
+  dropRecord: async ({ wish }, ports, ctx) => {
+    if (wish.trigger.is === 'take-over') return 'undone'
+    await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
+    return 'undone'
+  },
+
+  dropCopy: async (run, ports, ctx) => {
+    await homeOf(ports).ensureAbsent(temporaryCopy(run.wish, ctx.settings.glancePool), [], ctx.signal)
+    const dropped = await dropVolume(run.wish, ports, ctx)
+    return dropped === 'undone' ? undos.dropRecord(run, ports, ctx) : dropped
+  },
+}
+
+/** The volume under the image's id; never when an image is registered on it. */
+async function dropVolume(wish: Wish, ports: Ports, ctx: Context): Promise<Undone> {
+  const volumes = homeOf(ports)
+  const volume = glanceVolume(wish, ctx.settings.glancePool)
+  const image = await ports.images.find(wish.image, ctx.signal)
+  if (image && image.status !== 'queued') return 'undone'
+  const state = await volumes.find(volume, ctx.signal)
+  if (!state) {
+    // A clone that does not open reads as absent (Ceph 16.2); in a take-over the name may be Nova's.
+    if (wish.trigger.is === 'tag') await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
+    return 'undone'
+  }
+  if (wish.trigger.is === 'take-over') {
+    const server = await ports.compute.find(wish.instance, ctx.signal)
+    if (server && isWorkingOnImage(server) && !isFromOurSnapshot(wish, state)) return 'later'
+  }
+  if (await isOurVolume(wish, state, ports, ctx)) await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
+  return 'undone'
+}
+
+function isFromOurSnapshot(wish: Wish, state: RbdState): boolean {
+  return state.parent?.snap === `rbdsnap-${wish.run}`
+}
+
+/**
+ * Ours: a clone of our own snapshot. A volume without a parent is a half-made clone or a copy of ours where the id is our own;
+ * in a take-over it may be Nova's flattened clone, until Nova's attempt is over with the image still queued: then Nova has
+ * given it up.
+ */
+export async function isOurVolume(
+  wish: Wish,
+  state: RbdState,
+  ports: Pick<Ports, 'compute'>,
+  ctx: Context,
+): Promise<boolean> {
+  if (state.parent !== null) return isFromOurSnapshot(wish, state)
+  if (wish.trigger.is === 'tag') return true
+  const server = await ports.compute.find(wish.instance, ctx.signal)
+  return server === null || !isWorkingOnImage(server)
+}
