@@ -4,7 +4,8 @@ import { glance } from './adapters/glance.ts'
 import { guestAgent } from './adapters/guest-agent.ts'
 import { keystone } from './adapters/keystone.ts'
 import { nova } from './adapters/nova.ts'
-import { rbdReader, rbdVolumes } from './adapters/rbd.ts'
+import { rbdReader } from './adapters/rbd-reader.ts'
+import { rbdVolumes } from './adapters/rbd.ts'
 import { sqlite } from './adapters/sqlite.ts'
 import { sqs } from './adapters/sqs.ts'
 import type { Config } from './config.ts'
@@ -26,7 +27,7 @@ export function compose(config: Config, clock: Clock): { ports: Ports; settings:
     urls: config.RBDSNAP_CEPH_URLS,
     user: config.RBDSNAP_CEPH_USER,
     password: config.RBDSNAP_CEPH_PASSWORD,
-    conf: config.RBDSNAP_RBD_CONF,
+    fsid: config.RBDSNAP_CEPH_FSID,
     clock,
   })
   return {
@@ -35,7 +36,7 @@ export function compose(config: Config, clock: Clock): { ports: Ports; settings:
       images: glance(identity, {}),
       clusters: { [homeCluster]: home, ...Object.fromEntries(others) },
       reader: rbdReader({ command, user, confs: { [homeCluster]: config.RBDSNAP_RBD_CONF, ...otherConfs } }),
-      guest: guestAgent({ socket: config.RBDSNAP_GUEST_SOCKET, timeoutMs: config.RBDSNAP_FREEZE_BUDGET_MS, clock }),
+      guest: guestAgent({ socket: config.RBDSNAP_GUEST_SOCKET, timeoutMs: config.RBDSNAP_FREEZE_BUDGET_MS }),
       queue: sqs(new SQSClient({}), config.RBDSNAP_QUEUE_PREFIX),
       journal,
       leases,

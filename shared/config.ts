@@ -31,6 +31,7 @@ const schema = z.object({
   OS_REGION_NAME: z.optional(text),
   OS_INTERFACE: z._default(z.enum(['public', 'internal', 'admin']), 'internal'),
   RBDSNAP_CEPH_URLS: listOf(url),
+  RBDSNAP_CEPH_FSID: z.guid(),
   RBDSNAP_CEPH_USER: text,
   RBDSNAP_CEPH_PASSWORD: text,
   RBDSNAP_NOVA_POOL: z._default(text, 'vms'),
@@ -61,7 +62,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const parsed = z.safeParse(schema, set)
   const wrong = parsed.success ? [] : parsed.error.issues.map((i) => `${i.path.join('.')}: ${sayWrong(set, i)}`)
   wrong.push(...credentialsMissing(set))
-  const rules = readRules(set['RBDSNAP_RULES'])
+  const rules = tryRules(set['RBDSNAP_RULES'])
   if ('wrong' in rules) wrong.push(rules.wrong)
   if (!parsed.success || wrong.length > 0 || 'wrong' in rules)
     throw new Failure('BAD_SETTING', [...new Set(wrong)].join('; '))
@@ -83,7 +84,14 @@ function credentialsMissing(set: Record<string, string | undefined>): string[] {
     .map((name) => `${name}: is not set`)
 }
 
-function readRules(path: string | undefined): { rules: Rules } | { wrong: string } {
+/** The rules at `path`, the default ones without it. @throws Failure BAD_SETTING */
+export function readRules(path: string | undefined): Rules {
+  const read = tryRules(path)
+  if ('wrong' in read) throw new Failure('BAD_SETTING', read.wrong)
+  return read.rules
+}
+
+function tryRules(path: string | undefined): { rules: Rules } | { wrong: string } {
   if (path === undefined) return { rules: defaultRules }
   try {
     const parsed = z.safeParse(rulesSchema, JSON.parse(readFileSync(path, 'utf8')))

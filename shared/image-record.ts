@@ -1,5 +1,5 @@
 import { Failure } from './failures.ts'
-import { properties } from './names.ts'
+import { glanceText, properties } from './names.ts'
 import type { Image, ImageRecord } from './ports/images.ts'
 import type { Server } from './ports/compute.ts'
 import type { Consistency, Wish } from './run.ts'
@@ -48,11 +48,11 @@ export function verdictProperties(
 ): Record<string, string> {
   return {
     [properties.consistency]: consistency.verdict,
-    [properties.consistencyReason]: consistency.why.slice(0, 255),
+    [properties.consistencyReason]: glanceText(consistency.why),
     ...(consistency.frozenMs === null ? {} : { [properties.frozenMs]: String(Math.round(consistency.frozenMs)) }),
     [properties.usableMs]: String(Math.round(made.usableMs)),
     [properties.road]: made.road,
-    ...(made.why.length === 0 ? {} : { [properties.reason]: made.why.join('; ').slice(0, 255) }),
+    ...(made.why.length === 0 ? {} : { [properties.reason]: glanceText(made.why.join('; ')) }),
   }
 }
 

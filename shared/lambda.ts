@@ -1,14 +1,14 @@
 import middy from '@middy/core'
-import type { Context as LambdaContext, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
+import type { APIGatewayProxyStructuredResultV2, Context as LambdaContext, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { randomUUID } from 'node:crypto'
+import { blacken } from './blacken.ts'
 import { compose, systemClock } from './compose.ts'
 import { readConfig } from './config.ts'
 import { drive, type DriveContext } from './drive.ts'
 import { driveIngest, type IngestStep } from './drive-ingest.ts'
-import { Failure } from './failures.ts'
-import { blacken } from './notification.ts'
+import { Failure, failures } from './failures.ts'
 import { message as messageSchema, type Message, type MessageOf, type RunStep } from './run.ts'
-import type { Context, Ports, Step } from './step.ts'
+import type { Context, Ports, Settings, Step } from './step.ts'
 import * as z from 'zod/mini'
 
 /**
@@ -53,10 +53,27 @@ export function lambdaSweep(step: (ports: Ports, ctx: Context) => Promise<Record
   }))
 }
 
+/** An HTTP function that only reads. */
+export function lambdaStatus(
+  read: (ports: Ports, settings: Settings, nowMs: number) => Promise<{ health: string }>,
+): () => Promise<APIGatewayProxyStructuredResultV2> {
+  return middy<unknown, APIGatewayProxyStructuredResultV2>({}).handler(async () => {
+    const headers = { 'content-type': 'application/json', 'cache-control': 'no-store' }
+    try {
+      const { ports, settings } = theWorld()
+      return { statusCode: 200, headers, body: JSON.stringify(await read(ports, settings, systemClock.nowMs())) }
+    } catch (error) {
+      log({ step: 'status', says: 'failed', ...sayError(error) })
+      const code = error instanceof Failure ? error.code : 'UNKNOWN'
+      return { statusCode: 503, headers, body: JSON.stringify({ health: 'HEALTH_ERR', code, says: failures[code].says }) }
+    }
+  }) as unknown as () => Promise<APIGatewayProxyStructuredResultV2>
+}
+
 type World = ReturnType<typeof compose>
 let world: World | undefined
 /** Once per process, at the first call: a missing setting is said in the answer, not in a crash at load. */
-export function theWorld(): World {
+function theWorld(): World {
   world ??= compose(readConfig(process.env), systemClock)
   return world
 }

@@ -64,11 +64,16 @@ export function show(thing: RbdImage | RbdSnap): string {
   return 'snap' in thing ? `${thing.pool}/${thing.image}@${thing.snap}` : `${thing.pool}/${thing.image}`
 }
 
-/** Glance takes 255 characters; control characters (a newline in a server's name) would break every table that shows it. */
+/** Glance takes 255 characters, and its database none beyond the basic plane (glance/common/utils.py no_4byte_params). */
+export function glanceText(wanted: string): string {
+  return wanted.replace(/[\ud800-\udfff]+/g, '\ufffd').slice(0, 255)
+}
+
+/** Control characters (a newline in a server's name) would break every table that shows it. */
 export function imageName(wanted: string): string {
   // eslint-disable-next-line no-control-regex -- control characters are what is removed
   const clean = wanted.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim()
-  return [...clean].slice(0, 255).join('') || 'snapshot'
+  return glanceText(clean) || 'snapshot'
 }
 
 /** The properties that say on the image what was done; Horizon's users look there. */

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { blacken } from './blacken.ts'
 import type { Heard, Notification, Unreadable } from './run.ts'
 
 /**
@@ -63,7 +64,7 @@ function read(inner: unknown): Notification {
       .replace(/(\.\d{3})\d*/, '$1')
       .replace(/Z?$/, 'Z')}`,
   )
-  if (Number.isNaN(atMs)) throw new Unread('timestamp is not a time')
+  if (!(atMs >= 0)) throw new Unread('timestamp is not a time')
   const base = { is: 'notification' as const, eventType: outside.event_type, messageId: outside.message_id, atMs }
   const payload = outside.payload
   if (isObject(payload) && 'nova_object.data' in payload) {
@@ -85,9 +86,9 @@ function read(inner: unknown): Notification {
     const { args } = check(legacyException, payload)
     return {
       ...legacy,
-      instance: args.instance.uuid,
+      instance: args.instance.uuid.toLowerCase(),
       project: args.instance.project_id ?? null,
-      image: args.image_id ?? null,
+      image: args.image_id?.toLowerCase() ?? null,
     }
   }
   if (!outside.event_type.startsWith('compute.instance.')) return { ...legacy, instance: null, project: null }
@@ -96,14 +97,14 @@ function read(inner: unknown): Notification {
 }
 
 /** Legacy names that are not just the versioned one behind `compute.` (nova/notifications, nova/compute/utils.py). */
-const renamed: Record<string, string> = {
-  'instance.rebuild.scheduled': 'instance.rebuild_scheduled',
-  snapshot_instance: 'compute.exception',
-}
+const renamed = new Map([
+  ['instance.rebuild.scheduled', 'instance.rebuild_scheduled'],
+  ['snapshot_instance', 'compute.exception'],
+])
 function versionedName(legacy: string): string {
   const short = legacy.replace(/^compute\.(?=instance\.)/, '')
   return (
-    renamed[short] ??
+    renamed.get(short) ??
     short
       .replace(/^instance\.finish_resize\./, 'instance.resize_finish.')
       .replace(/^instance\.resize\.(prep|confirm|revert)\./, 'instance.resize_$1.')
@@ -123,8 +124,9 @@ function parse(text: string): unknown {
   if (depthOf(text) > maxDepth) throw new Unread(`nested deeper than ${maxDepth}`)
   try {
     return JSON.parse(text)
-  } catch (error) {
-    throw new Unread(`not JSON: ${(error as Error).message.slice(0, 80)}`)
+  } catch {
+    // V8 quotes the text around the fault, which may be a secret.
+    throw new Unread('not JSON')
   }
 }
 
@@ -169,24 +171,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function unreadable(text: string, why: string): Unreadable {
-  const kept = text.slice(0, keptCharacters)
-  const cut = text.length > kept.length ? ` (${text.length - kept.length} characters cut)` : ''
-  return { is: 'unreadable', text: blacken(kept) + cut, why }
-}
-
-const secretKey = String.raw`(?:_context_\w*|\w*(?:token|passw|secret|admin_?pass|credential|user_data|key_data|private_key)\w*)`
-const patterns: [RegExp, string][] = [
-  // "key": "value" in plain JSON and in JSON that is quoted inside a string once more; an unfinished value too
-  [new RegExp(String.raw`(\\*"${secretKey}\\*"\s*:\s*)(\\*")(?:[^"\\]|\\[^"])*(?:\\*"|$)`, 'gi'), '$1$2(removed)$2'],
-  [new RegExp(String.raw`(\\*"${secretKey}\\*"\s*:\s*)(?![\\"])[^,}\]]*`, 'gi'), '$1null'],
-  // Fernet and JWT tokens wherever they stand
-  [/gAAAAA[\w-]{8,}=*/g, '(removed)'],
-  [/eyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g, '(removed)'],
-  // credentials in a URL
-  [/(\w+:\/\/[^\s:/@"]+:)[^\s@"]+@/g, '$1(removed)@'],
-]
-
-/** Text with everything that looks like a secret removed. */
-export function blacken(text: string): string {
-  return patterns.reduce((clean, [pattern, by]) => clean.replace(pattern, by), text)
+  // Blackened first: what is left of a secret that is cut in two no longer looks like one.
+  const kept = blacken(text.slice(0, maxBodyBytes)).slice(0, keptCharacters)
+  const cut = text.length > keptCharacters ? ` (${text.length} characters in all)` : ''
+  return { is: 'unreadable', text: kept + cut, why }
 }

@@ -12,7 +12,10 @@ export const zeroBlock = Buffer.alloc(blockBytes)
 /** Below it is every version: the image's head, not one of its snapshots */
 export const head = Number.MAX_SAFE_INTEGER
 
-/** What one image of a chain of clones adds to a view: its versions older than the snapshot `below`, in its first `blocks` blocks. */
+/**
+ * What one image of a chain of clones adds to a view: its versions older than the snapshot `below`, in its first
+ * `blocks` blocks.
+ */
 export interface Layer {
   image: number
   below: number
@@ -24,8 +27,9 @@ interface Place {
 }
 
 /**
- * A version of a block bears the id of the newest snapshot that was there when it was written. So snapshot S sees the newest
- * version with a smaller id than its own, and a write may go in place when no snapshot is newer than the newest version.
+ * A version of a block bears the id of the newest snapshot that was there when it was written. So snapshot S sees the
+ * newest version with a smaller id than its own, and a write may go in place when no snapshot is newer than the newest
+ * version.
  */
 export const blocksSchema = `
   CREATE TABLE IF NOT EXISTS blocks (image INTEGER, block INTEGER, epoch INTEGER, slot INTEGER, PRIMARY KEY (image, block, epoch)) WITHOUT ROWID;

@@ -130,8 +130,8 @@ export function openCatalog(store: Store, blocks: Blocks) {
   }
 
   /**
-   * Takes the image off its parents' lists of children where neither its head nor one of its snapshots reads through them any
-   * more; a parent in the trash namespace goes with its last child.
+   * Takes the image off its parents' lists of children where neither its head nor one of its snapshots reads through
+   * them any more; a parent in the trash namespace goes with its last child.
    */
   function releaseParents(seq: number) {
     const loose = store.all<{ parent: number }>(

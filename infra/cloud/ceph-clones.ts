@@ -13,8 +13,8 @@ interface Spec {
 export type Pace = (done: number, total: number) => void | Promise<void>
 
 /**
- * How far a clone came when its client was killed. All three hold the name, so that a repeat answers 17 (60 kills of a client on
- * Ceph 16.2 left each of them).
+ * How far a clone came when its client was killed. All three hold the name, so that a repeat answers 17 (60 kills of a
+ * client on Ceph 16.2 left each of them).
  */
 export type HalfMade = 'unopenable' | 'no-parent' | 'unknown-child'
 
@@ -67,12 +67,17 @@ export function cloneOperations(store: Store, catalog: Catalog, blocks: Blocks, 
   }
 
   return {
-    /** Made in librbd's own order: the name, the header, the parent, the parent's list of children. `diesWith` stops on the way. */
+    /**
+     * Made in librbd's own order: the name, the header, the parent, the parent's list of children. `diesWith` stops on
+     * the way.
+     */
     clone(source: Spec & { snap: string }, child: Spec, features?: readonly string[], diesWith?: HalfMade) {
+      catalog.pool(source.pool)
+      catalog.pool(child.pool)
+      if (features && !hasFeature(featureMask(features), 'layering'))
+        throw new RbdError(ENOSYS, 'cloning image must support layering')
       const parent = catalog.image(source.pool, source.image)
       const snap = catalog.snap(parent, source.snap)
-      catalog.pool(child.pool)
-      if (features?.length === 0) throw new RbdError(ENOSYS, 'a clone must support layering')
       if (!hasFeature(parent.features, 'layering')) throw new RbdError(EINVAL, 'parent image must support layering')
       if (cloneFormat === 1 && !snap.isProtected) throw new RbdError(EINVAL, 'parent snapshot must be protected')
       vacant(child)

@@ -34,6 +34,15 @@ export function dataOperations(store: Store, catalog: Catalog, blocks: Blocks) {
       return blocks.read(layers, offset, length)
     },
 
+    /** The same, but null for a range that has no data at all. */
+    readOrHole(pool: string, image: string, snap: string | null, offset: number, length: number): Uint8Array | null {
+      const { layers, sizeBytes } = view(pool, image, snap)
+      inside(offset, length, sizeBytes)
+      const end = Math.ceil((offset + length) / blockBytes)
+      const isHole = blocks.locate(layers, Math.floor(offset / blockBytes), end).size === 0
+      return isHole ? null : blocks.read(layers, offset, length)
+    },
+
     /** Where there is data, the parents' included, in order and merged. */
     allocated(pool: string, image: string, snap: string | null): Extent[] {
       const { layers, sizeBytes } = view(pool, image, snap)
@@ -64,7 +73,10 @@ export function dataOperations(store: Store, catalog: Catalog, blocks: Blocks) {
       return Math.min(objects * objectBytes, row.size)
     },
 
-    /** Of the size and of every block that is not all zeros: a hole and written zeros are the same, and holes cost nothing. */
+    /**
+     * Of the size and of every block that is not all zeros: a hole and written zeros are the same, and holes cost
+     * nothing.
+     */
     fingerprint(pool: string, image: string, snap: string | null): string {
       const { layers, sizeBytes } = view(pool, image, snap)
       const hash = createHash('sha256').update(`${sizeBytes}`)

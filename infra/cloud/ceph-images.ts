@@ -62,8 +62,8 @@ export function imageOperations(store: Store, catalog: Catalog, blocks: Blocks) 
   }
 
   /**
-   * rbd_remove: refuses snapshots first, then watchers, so what is refused is untouched. It also removes what does not open, which
-   * is how a removal that was cut short is finished.
+   * rbd_remove: refuses snapshots first, then watchers, so what is refused is untouched. It also removes what does not
+   * open, which is how a removal that was cut short is finished.
    */
   function removeRow(row: ImageRow) {
     for (const snap of catalog.snapsOf(row)) {

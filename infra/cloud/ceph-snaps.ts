@@ -30,7 +30,10 @@ export function snapOperations(store: Store, catalog: Catalog, rounds: MonitorRo
   }
 
   return {
-    /** Its content is that of the instant when the monitor's round completes. Once asked for it is made, also when the asker dies. */
+    /**
+     * Its content is that of the instant when the monitor's round completes. Once asked for it is made, also when the
+     * asker dies.
+     */
     async snapCreate(pool: string, image: string, name: string): Promise<void> {
       const asked = catalog.image(pool, image)
       vacant(asked, name)

@@ -1,8 +1,8 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 
 /**
- * One SQLite file. WAL with synchronous=NORMAL loses nothing when the process is killed, which is all that is promised here;
- * losing power is another matter.
+ * One SQLite file. WAL with synchronous=NORMAL loses nothing when the process is killed, which is all that is promised
+ * here; losing power is another matter.
  */
 export function openStore(file: string, schema: string) {
   const db = new DatabaseSync(file)

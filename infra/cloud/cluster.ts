@@ -14,13 +14,13 @@ export type { HalfMade, Pace } from './ceph-clones.ts'
 export type { ImageInfo, TrashEntry } from './ceph-images.ts'
 
 /**
- * An embedded Ceph cluster as librbd shows it: pools of images, snapshots and clones, over sparse files. Everything throws
- * RbdError as librbd would, and all state survives kill -9 of the process, whatever it was doing.
+ * An embedded Ceph cluster as librbd shows it: pools of images, snapshots and clones, over sparse files. Everything
+ * throws RbdError as librbd would, and all state survives kill -9 of the process, whatever it was doing.
  */
 export function openCluster(options: {
   dataDir: string
   fsid: string
-  pools: string[]
+  pools: readonly string[]
   /** 0: snapshots are made and removed at once */
   paxosProposeIntervalMs: number
   /** 1 is what a stock 16.2 cluster has (rbd_default_clone_format=auto, require_min_compat_client=luminous) */

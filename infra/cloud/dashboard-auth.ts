@@ -41,8 +41,8 @@ const derive = promisify<string, string, number, Buffer>(scrypt)
 const nowS = () => Math.floor(Date.now() / 1000)
 
 /**
- * The dashboard's users and tokens. They are kept with the cluster (in Ceph: in the monitor), so a token stays good across a
- * manager's restart and failover, and a locked user stays locked.
+ * The dashboard's users and tokens. They are kept with the cluster (in Ceph: in the monitor), so a token stays good
+ * across a manager's restart and failover, and a locked user stays locked.
  */
 export async function openAccounts(dataDir: string, users: readonly DashboardUser[], tokenTtlS: number) {
   const store = openStore(join(dataDir, 'dashboard.db'), schema)

@@ -11,7 +11,10 @@ const rbdWords: Record<number, string> = {
   39: 'RBD image has snapshots',
 }
 
-/** What a refused call is answered with: `detail`, `code` (an errno as text, but for those that have none) and `component`. */
+/**
+ * What a refused call is answered with: `detail`, `code` (an errno as text, but for those that have none) and
+ * `component`.
+ */
 export class DashboardError extends Error {
   readonly status: number
   readonly code: string | number | undefined
@@ -29,7 +32,10 @@ export class DashboardError extends Error {
   }
 }
 
-/** cherrypy's HTTPError: answered by the error page as it is, but `(404, '...')` with a number for a code inside a task. */
+/**
+ * cherrypy's HTTPError: answered by the error page as it is, but `(404, '...')` with a number for a code inside a
+ * task.
+ */
 export class HttpError extends Error {
   readonly status: number
   constructor(status: number, words: string) {
@@ -49,13 +55,14 @@ export class ManagerDied extends Error {}
 export function doing<T>(words: string, work: () => T): T {
   try {
     const result = work()
-    return result instanceof Promise ? (result.catch((error: unknown) => translate(words, error)) as T) : result
+    return result instanceof Promise ? (result.catch((error: unknown) => refuse(error, words)) as T) : result
   } catch (error) {
-    return translate(words, error)
+    return refuse(error, words)
   }
 }
 
-function translate(words: string, error: unknown): never {
+/** librbd's refusal as the dashboard words it; anything else is passed on. */
+export function refuse(error: unknown, words: string): never {
   if (!(error instanceof RbdError)) throw error
   const { errno, component } = error
   const kind = component === 'pool' ? 'RADOS object not found' : (rbdWords[errno] ?? `RBD error code ${errno}`)

@@ -3,7 +3,10 @@ import { objectBytes } from './ceph-blocks.ts'
 import type { Cluster, ImageInfo } from './cluster.ts'
 import { isoTime } from './dashboard-tasks.ts'
 
-/** `GET /api/block/image/{spec}` of 16.2, but for the ~80 entries of `configuration`: no option is set on any image here. */
+/**
+ * `GET /api/block/image/{spec}` of 16.2, but for the ~80 entries of `configuration`: no option is set on any image
+ * here.
+ */
 export function imageView(cluster: Cluster, info: ImageInfo, omitUsage: boolean) {
   const { pool, name, id, sizeBytes, features, parent } = info
   const used = (snap: string | null) => {
@@ -38,7 +41,8 @@ export function imageView(cluster: Cluster, info: ImageInfo, omitUsage: boolean)
       snap_name: parent.snap,
     },
     snapshots,
-    total_disk_usage: ownUsage === null ? null : snapshots.reduce((sum, snap) => sum + (snap.disk_usage ?? 0), ownUsage),
+    total_disk_usage:
+      ownUsage === null ? null : snapshots.reduce((sum, snap) => sum + (snap.disk_usage ?? 0), ownUsage),
     disk_usage: ownUsage,
     configuration: [],
   }

@@ -9,8 +9,14 @@ const workerThreads = 10
 /** how long the module's RADOS handle is `configuring` after its first use */
 const connectMs = 30
 
-/** One manager from its activation to its end: its tasks, its worker threads, its RADOS handle, and how it is to die. */
-export function managerLife(options: { slowMs: (operation: SlowOperation) => number; kill: () => void }) {
+/**
+ * One manager from its activation to its end: its tasks, its worker threads, its RADOS handle, and how it is to die.
+ */
+export function managerLife(options: {
+  name: 'x' | 'y'
+  slowMs: (operation: SlowOperation) => number
+  kill: () => void
+}) {
   let isAlive = true
   let diesWith: HalfMade | undefined
   let rados: 'configuring' | 'connected' | null = null
@@ -39,6 +45,7 @@ export function managerLife(options: { slowMs: (operation: SlowOperation) => num
   }
 
   return {
+    name: options.name,
     isAlive: () => isAlive,
     tasks: taskList(() => isAlive),
     end() {

@@ -32,17 +32,18 @@ export interface Route {
 }
 
 export function text(args: Args, name: string): string {
-  return String(args[name])
+  const value = args[name]
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
 export function textOrNull(args: Args, name: string): string | null {
   const value = args[name]
-  return value === undefined || value === null || value === '' ? null : String(value)
+  return value === undefined || value === null || value === '' ? null : text(args, name)
 }
 
 /** strtobool() of the dashboard's tools */
 export function flag(args: Args, name: string): boolean {
-  return ['y', 'yes', 't', 'true', 'on', '1'].includes(String(args[name] ?? false).toLowerCase())
+  return ['y', 'yes', 't', 'true', 'on', '1'].includes((textOrNull(args, name) ?? 'no').toLowerCase())
 }
 
 export function allows(scopes: Scopes, needs: Route['needs']): boolean {

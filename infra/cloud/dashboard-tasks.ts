@@ -23,7 +23,7 @@ export function taskList(isAlive: () => boolean) {
   const executing = new Set<Task>()
   let finished: Task[] = []
 
-  function start(name: string, metadata: Metadata, work: () => Promise<void>): Task {
+  function start(name: string, metadata: Metadata, work: () => Promise<unknown>): Task {
     const task: Task = { name, metadata, beganMs: Date.now(), endedMs: null, error: null, settled: Promise.resolve() }
     task.settled = work()
       .catch((error: unknown) => {
@@ -43,13 +43,18 @@ export function taskList(isAlive: () => boolean) {
 
   /** The dashboard forgets only when somebody lists, and only among what that filter matched. */
   function forgetOld(matching: readonly Task[]) {
-    const old = new Set(matching.filter((task, at) => at >= keptFinished && Date.now() - (task.endedMs ?? 0) > finishedTtlMs))
+    const old = new Set(
+      matching.filter((task, at) => at >= keptFinished && Date.now() - (task.endedMs ?? 0) > finishedTtlMs),
+    )
     finished = finished.filter((task) => !old.has(task))
   }
 
   return {
-    /** One with the same name and metadata that is under way is joined. What takes longer than `heldMs` goes on without us. */
-    async run(name: string, metadata: Metadata, heldMs: number, work: () => Promise<void>): Promise<Outcome> {
+    /**
+     * One with the same name and metadata that is under way is joined. What takes longer than `heldMs` goes on without
+     * us.
+     */
+    async run(name: string, metadata: Metadata, heldMs: number, work: () => Promise<unknown>): Promise<Outcome> {
       const key = JSON.stringify(metadata)
       const same = [...executing].find((task) => task.name === name && JSON.stringify(task.metadata) === key)
       const task = same ?? start(name, metadata, work)
@@ -61,9 +66,7 @@ export function taskList(isAlive: () => boolean) {
     list(glob: string | null) {
       const wanted = globPattern(glob ?? '*')
       const running = [...executing].filter((task) => wanted.test(task.name)).sort((a, b) => b.beganMs - a.beganMs)
-      const done = finished
-        .filter((task) => wanted.test(task.name))
-        .sort((a, b) => (b.endedMs ?? 0) - (a.endedMs ?? 0))
+      const done = finished.filter((task) => wanted.test(task.name)).sort((a, b) => (b.endedMs ?? 0) - (a.endedMs ?? 0))
       forgetOld(done)
       return { executing_tasks: running.map(executingTask), finished_tasks: done.map(finishedTask) }
     },
@@ -83,7 +86,7 @@ async function settlesWithin(settled: Promise<void>, ms: number): Promise<boolea
 
 function bodyOf(error: unknown) {
   const known = error instanceof HttpError ? error.inTask() : error
-  return known instanceof DashboardError ? known.body : { detail: String((error as Error).message), component: null }
+  return known instanceof DashboardError ? known.body : { detail: (error as Error).message, component: null }
 }
 
 function statusOf(error: unknown): number {

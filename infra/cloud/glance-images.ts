@@ -72,23 +72,26 @@ export function blankImage(id: string, owner: string, createdAtMs: number): Imag
 const writable: Record<string, (value: unknown) => boolean> = {
   name: (value) => value === null || (typeof value === 'string' && value.length <= 255),
   owner: (value) => typeof value === 'string',
-  visibility: (value) => ['public', 'private', 'shared', 'community'].includes(String(value)),
+  visibility: oneOf('public private shared community'),
   protected: (value) => typeof value === 'boolean',
   os_hidden: (value) => typeof value === 'boolean',
-  disk_format: (value) => value === null || diskFormats.has(String(value)),
-  container_format: (value) => value === null || containerFormats.has(String(value)),
+  disk_format: oneOf('ami ari aki vhd vhdx vmdk raw qcow2 vdi iso ploop', null),
+  container_format: oneOf('ami ari aki bare ovf ova docker compressed', null),
   min_disk: isCount,
   min_ram: isCount,
   tags: (value) => Array.isArray(value) && value.every((tag) => typeof tag === 'string'),
 }
-const diskFormats = new Set(['ami', 'ari', 'aki', 'vhd', 'vhdx', 'vmdk', 'raw', 'qcow2', 'vdi', 'iso', 'ploop'])
-const containerFormats = new Set(['ami', 'ari', 'aki', 'bare', 'ovf', 'ova', 'docker', 'compressed'])
 const readOnly = new Set(
   'status size virtual_size checksum os_hash_algo os_hash_value created_at updated_at file self schema direct_url'.split(
     ' ',
   ),
 )
 const reserved = new Set(['deleted', 'deleted_at', 'is_public', 'location', 'properties', 'stores'])
+
+function oneOf(words: string, ...more: unknown[]) {
+  const allowed = new Set<unknown>([...words.split(' '), ...more])
+  return (value: unknown) => allowed.has(value)
+}
 
 function isCount(value: unknown): boolean {
   return Number.isInteger(value) && Number(value) >= 0

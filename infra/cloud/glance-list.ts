@@ -69,7 +69,7 @@ function sortValue(image: ImageRow, name: string): string | number {
   if (name === 'updated_at') return image.updatedAtMs
   if (name === 'size') return image.size ?? 0
   if (['id', 'name', 'status', 'disk_format', 'container_format'].includes(name))
-    return String(image[name as 'id' | 'name' | 'status'] ?? '')
+    return image[name as 'id' | 'name' | 'status'] ?? ''
   throw new GlanceRefusal(400, `Invalid sort key: ${name}`)
 }
 

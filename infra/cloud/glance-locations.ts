@@ -42,9 +42,10 @@ export function readValidation(image: ImageRow, data: unknown): Partial<ImageRow
     throw new GlanceRefusal(409, `os_hash_algo must be sha512, not ${String(os_hash_algo)}`)
   if (typeof os_hash_value !== 'string' || !/^[0-9a-f]{128}$/i.test(os_hash_value))
     throw new GlanceRefusal(400, 'os_hash_value is not the correct size for an os_hash_algo of sha512')
-  if (checksum !== undefined && !/^[0-9a-f]{32}$/i.test(String(checksum)))
+  if (checksum === undefined) return { checksum: null, os_hash_algo, os_hash_value }
+  if (typeof checksum !== 'string' || !/^[0-9a-f]{32}$/i.test(checksum))
     throw new GlanceRefusal(400, 'checksum is not a MD5')
-  return { checksum: checksum === undefined ? null : String(checksum), os_hash_algo, os_hash_value }
+  return { checksum, os_hash_algo, os_hash_value }
 }
 
 /** Takes a location off the image and gives its URL: the RBD image behind it goes too, also when it never was this image's own. */

@@ -64,8 +64,7 @@ function patchLocations(
   { store, showsLocations }: { store: RbdStore; showsLocations: boolean },
 ): string[] {
   const deed = op === 'add' ? 'add' : op === 'remove' ? 'remove' : 'replace'
-  if (!showsLocations)
-    throw new GlanceRefusal(403, `It's not allowed to ${deed} locations if locations are invisible.`)
+  if (!showsLocations) throw new GlanceRefusal(403, `It's not allowed to ${deed} locations if locations are invisible.`)
   if (!['active', 'queued'].includes(image.status))
     throw new GlanceRefusal(409, `It's not allowed to ${deed} locations if image status is ${image.status}.`)
   if (op === 'remove') return [removeLocation(image, index)]

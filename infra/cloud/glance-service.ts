@@ -27,7 +27,7 @@ export interface GlanceSettings {
   maxBytesPerProject: number
 }
 
-export const usualGlance: GlanceSettings = {
+const usualGlance: GlanceSettings = {
   showLocations: { public: true, internal: true },
   hasLocationApi: false,
   imageSizeCap: 1_099_511_627_776,
@@ -118,7 +118,8 @@ export function glanceService(records: Records, store: RbdStore) {
     if (image.status !== 'queued')
       throw new GlanceRefusal(409, `Image status transition from ${image.status} to saving is not allowed`)
     const unset = (['disk_format', 'container_format'] as const).filter((name) => image[name] === null)
-    if (unset.length > 0) throw new GlanceRefusal(400, `Properties ${unset.join(', ')} must be set prior to saving data.`)
+    if (unset.length > 0)
+      throw new GlanceRefusal(400, `Properties ${unset.join(', ')} must be set prior to saving data.`)
     save({ ...image, status: 'saving' })
     const stored = await store.add(id, source, known, capFor(image)).catch((error: unknown) => {
       const now = images.get(id)

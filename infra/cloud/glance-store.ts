@@ -40,8 +40,13 @@ export function rbdStore(cluster: Cluster, pool: string, spoolDir: string) {
   function sizeBytes(url: string): number | null {
     const place = parse(url)
     if (!place || !exists(place.image)) return null
-    const snap = cluster.info(pool, place.image).snaps.find((s) => s.name === place.snap)
-    return snap ? snap.sizeBytes : null
+    try {
+      const snap = cluster.info(pool, place.image).snaps.find((s) => s.name === place.snap)
+      return snap ? snap.sizeBytes : null
+    } catch (error) {
+      if (error instanceof RbdError && error.errno === 2) return null
+      throw error
+    }
   }
 
   /** `_delete_image`: unprotect, remove `snap`, remove the image; what is missing is no error, what is used is InUseByStore. */

@@ -39,7 +39,12 @@ export async function startGlance(options: {
       if (request.headers['content-type'] !== 'application/octet-stream')
         throw new GlanceRefusal(415, 'The request body must be application/octet-stream')
       const length = request.headers['content-length']
-      await service.upload(who, id, request.raw as AsyncIterable<Uint8Array>, length === undefined ? null : Number(length))
+      await service.upload(
+        who,
+        id,
+        request.raw as AsyncIterable<Uint8Array>,
+        length === undefined ? null : Number(length),
+      )
       return { status: 204 }
     }
     const image = service.show(who, id)
@@ -70,8 +75,7 @@ export async function startGlance(options: {
 
   function route(request: Request, who: Token): Promise<Answer> | Answer {
     const { method, path } = request
-    if (path === '/v2/info/stores' && method === 'GET')
-      return ok({ stores: [{ id: 'rbd', default: 'true' }] })
+    if (path === '/v2/info/stores' && method === 'GET') return ok({ stores: [{ id: 'rbd', default: 'true' }] })
     if (path === '/v2/images' && method === 'GET') return ok(service.list(who, request.query, endpoint))
     if (path === '/v2/images' && method === 'POST') {
       const image = service.create(who, readJson(request.body))
@@ -92,7 +96,11 @@ export async function startGlance(options: {
       return { status: request.path === '/' ? 300 : 200, body: versions(request, service.settings().hasLocationApi) }
     const who = options.validate(String(request.headers['x-auth-token'] ?? ''))
     if (!who) {
-      const page = errorPage(request, 401, 'This server could not verify that you are authorized to access the document you requested.')
+      const page = errorPage(
+        request,
+        401,
+        'This server could not verify that you are authorized to access the document you requested.',
+      )
       return { ...page, headers: { ...page.headers, 'www-authenticate': `Keystone uri="${options.authUrl}"` } }
     }
     try {

@@ -90,7 +90,9 @@ export function openGuests(options: { records: Records; clusters: Record<Disk['c
   function thaw(id: string, by: string): number {
     const guest = guests.get(id)
     if (!guest?.isFrozen) return 0
-    const freezes = guest.freezes.map((f) => (f.thawedAtMs === null ? { ...f, thawedAtMs: Date.now(), thawedBy: by } : f))
+    const freezes = guest.freezes.map((f) =>
+      f.thawedAtMs === null ? { ...f, thawedAtMs: Date.now(), thawedBy: by } : f,
+    )
     const next = { ...guest, isFrozen: false, freezes, beats: guest.beats + guest.queued, queued: 0 }
     save(next)
     for (const place of ['record', 'commit'] as const) write(next, 'mounted', place)

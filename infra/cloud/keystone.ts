@@ -88,7 +88,9 @@ export async function startKeystone(options: {
     if (who.userId !== userId) return refused(403, 'You are not authorized to perform the requested action.')
     if (request.method === 'POST') {
       const made = await people.addApplicationCredential(who, readJson(request.body))
-      return made ? { status: 201, body: { application_credential: made } } : refused(400, 'name is a required property')
+      return made
+        ? { status: 201, body: { application_credential: made } }
+        : refused(400, 'name is a required property')
     }
     if (request.method === 'GET' && !id)
       return { status: 200, body: { application_credentials: people.applicationCredentials(userId), links: {} } }

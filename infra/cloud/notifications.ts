@@ -59,7 +59,12 @@ export function notifications(records: Records, format: () => NotificationFormat
     if (format() !== 'versioned')
       publish(
         `notifications.${level}`,
-        message(event.legacy, event.publisher.replace('nova-', '').replace(':', '.'), payload.legacy(nowMs), deadToken),
+        message(
+          event.legacy,
+          event.publisher.replace('nova-compute', 'compute').replace(':', '.'),
+          payload.legacy(nowMs),
+          deadToken,
+        ),
       )
     if (format() !== 'unversioned')
       publish(
@@ -70,7 +75,12 @@ export function notifications(records: Records, format: () => NotificationFormat
 
   return {
     /** An update saved over RPC is published by the conductor's host, one saved by nova-api by the API. */
-    update(instance: Instance, change: Change, context: RequestContext, by: 'nova-compute' | 'nova-api' = 'nova-compute') {
+    update(
+      instance: Instance,
+      change: Change,
+      context: RequestContext,
+      by: 'nova-compute' | 'nova-api' = 'nova-compute',
+    ) {
       send(
         { versioned: 'instance.update', legacy: 'compute.instance.update', publisher: `${by}:controller-01` },
         context,

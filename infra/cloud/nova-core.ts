@@ -2,7 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Cluster } from './cluster.ts'
 import type { GlanceService } from './glance-service.ts'
 import type { Guests } from './guests.ts'
-import { notFound, type Disk, type Instance, type InstanceAction, instanceTable, NovaException, type RequestContext } from './nova-instances.ts'
+import {
+  notFound,
+  type Disk,
+  type Instance,
+  type InstanceAction,
+  instanceTable,
+  NovaException,
+  type RequestContext,
+} from './nova-instances.ts'
 import { type NotificationFormat, notifications } from './notifications.ts'
 import type { Records } from './records.ts'
 
@@ -19,7 +27,9 @@ export interface NovaSettings {
   destroyRetryIntervalMs: number
 }
 
-export const usualNova: NovaSettings = {
+export type NovaChange = Partial<Omit<NovaSettings, 'waitsMs'>> & { waitsMs?: Partial<NovaSettings['waitsMs']> }
+
+const usualNova: NovaSettings = {
   notificationFormat: 'versioned',
   waitsMs: { start: 50, snapshot: 100, clone: 0, flatten: 0, register: 0, convert: 200, upload: 0, end: 0 },
   failNext: null,
@@ -34,13 +44,17 @@ export function novaCore(options: {
   glance: GlanceService
   guests: Guests
   snapshotsFolder: string
-  defaults: Partial<NovaSettings>
+  defaults: NovaChange
 }) {
   const { records } = options
   const instances = instanceTable(records)
   const stored = records.table<NovaSettings>('nova-settings')
   const actions = records.table<InstanceAction>('instance-action')
-  const settings = (): NovaSettings => ({ ...usualNova, ...options.defaults, ...stored.get('') })
+  const settings = (): NovaSettings => {
+    const { defaults } = options
+    const waitsMs = { ...usualNova.waitsMs, ...defaults.waitsMs }
+    return { ...usualNova, ...defaults, waitsMs, ...stored.get('') }
+  }
   const notify = notifications(records, () => settings().notificationFormat)
   let isClosed = false
 
@@ -103,7 +117,7 @@ export function novaCore(options: {
       : new NovaException('InternalError', `made to fail in phase ${name}`)
   }
 
-  function set(change: Partial<Omit<NovaSettings, 'waitsMs'>> & { waitsMs?: Partial<NovaSettings['waitsMs']> }) {
+  function set(change: NovaChange) {
     const now = settings()
     stored.put('', { ...now, ...change, waitsMs: { ...now.waitsMs, ...change.waitsMs } })
   }
@@ -134,7 +148,13 @@ export function novaCore(options: {
     const action = actions.get(context.requestId)
     if (!action) return
     const result = error ? ('Error' as const) : ('Success' as const)
-    actions.put(context.requestId, { ...action, event, result, details: error?.message ?? null, finishedAtMs: Date.now() })
+    actions.put(context.requestId, {
+      ...action,
+      event,
+      result,
+      details: error?.message ?? null,
+      finishedAtMs: Date.now(),
+    })
   }
 
   return {

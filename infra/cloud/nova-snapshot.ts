@@ -166,7 +166,11 @@ async function longWay(job: Job, instance: Instance): Promise<void> {
 /** The metadata that `_create_snapshot_metadata` gives, in a PATCH of its own before the location or the data. */
 function describe(job: Job, instance: Instance): Promise<void> {
   const properties = { image_location: 'snapshot', image_state: 'available', owner_id: instance.project }
-  const fields = { ...properties, disk_format: 'raw', container_format: instance.imageProps['container_format'] ?? 'bare' }
+  const fields = {
+    ...properties,
+    disk_format: 'raw',
+    container_format: instance.imageProps['container_format'] ?? 'bare',
+  }
   return patch(
     job,
     Object.entries(fields).map(([name, value]) => ({ op: 'add', path: `/${name}`, value })),
@@ -202,10 +206,17 @@ function asException(error: unknown, imageId: string): NovaException {
       return new NovaException('ImageNotFound', `Image ${imageId} could not be found.`)
     if (error.status === 401 || error.status === 403)
       return new NovaException('ImageNotAuthorized', `Not authorized for image ${imageId}.`)
-    if (error.status === 413) return new NovaException('ImageQuotaExceeded', `Quota exceeded or out of space for image ${imageId}`)
+    if (error.status === 413)
+      return new NovaException('ImageQuotaExceeded', `Quota exceeded or out of space for image ${imageId}`)
     return new NovaException('ImageBadRequest', `Request of image ${imageId} got BadRequest response: ${error.message}`)
   }
-  const names: Record<number, string> = { 2: 'ImageNotFoundInRbd', 16: 'ImageBusy', 17: 'ImageExists', 38: 'FunctionNotSupported' }
-  if (error instanceof RbdError) return new NovaException(names[error.errno] ?? 'Error', `[errno ${String(error.errno)}] ${error.message}`)
+  const names: Record<number, string> = {
+    2: 'ImageNotFoundInRbd',
+    16: 'ImageBusy',
+    17: 'ImageExists',
+    38: 'FunctionNotSupported',
+  }
+  if (error instanceof RbdError)
+    return new NovaException(names[error.errno] ?? 'Error', `[errno ${String(error.errno)}] ${error.message}`)
   return new NovaException('InternalError', String(error))
 }

@@ -18,12 +18,17 @@ export interface RbdCalls {
   remove(image: RbdImage, signal: AbortSignal): Promise<Reply>
   /** Clears a name whose image does not open; ENOENT when there is nothing. */
   removeUnopenable(image: RbdImage, signal: AbortSignal): Promise<Reply>
-  /** Does somebody hold it open? null: this gateway cannot tell. */
-  inUse(image: RbdImage, signal: AbortSignal): Promise<boolean | null>
   /** Work of this gateway on that image which has not ended. */
   underWay(kind: Work, image: RbdImage, signal: AbortSignal): Promise<{ fraction: number | null } | null>
   /** How the last copy to that image ended, as far as this gateway remembers. */
   copyEnd(source: RbdSnap, target: RbdImage, signal: AbortSignal): Promise<Reply | null>
+}
+
+export interface Patience {
+  /** between two looks at something that goes on */
+  everyMs: number
+  /** a clone is called half made when it looked so for this long: another client may be in the middle of making it */
+  settleMs: number
 }
 
 export type Work = 'clone' | 'flatten' | 'copy'
@@ -79,6 +84,9 @@ export function spec(thing: RbdImage | RbdSnap): string {
   const image = `${plain(thing.pool)}/${plain(thing.image)}`
   return 'snap' in thing ? `${image}@${plain(thing.snap)}` : image
 }
+
+/** The same for people, of names that others gave. */
+export const named = ({ pool, image }: RbdImage) => `${pool}/${image}`
 
 export const sameImage = (a: RbdImage, b: RbdImage) => a.pool === b.pool && a.image === b.image
 export const imageOf = ({ pool, image }: RbdSnap): RbdImage => ({ pool, image })

@@ -1,7 +1,6 @@
 import type { RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
-import { errno, imageOf, type Look, type RbdCalls, type Reply, sameImage, spec } from './rbd-calls.ts'
-import { failureOf, isErrno, notClonable } from './rbd-failures.ts'
-import { missing, type Patience } from './rbd-volumes.ts'
+import { errno, imageOf, type Look, type Patience, type RbdCalls, type Reply, sameImage, spec } from './rbd-calls.ts'
+import { failureOf, isErrno, missing, notClonable } from './rbd-failures.ts'
 import { pause } from './wait.ts'
 
 type Verdict = 'verified' | 'half-made' | 'foreign'
@@ -21,10 +20,12 @@ export function clones(calls: RbdCalls, patience: Patience): Volumes['ensureClon
 
   /** Bad news is believed when it lasts: a clone in the making passes through each half-made form. */
   async function settled(source: RbdSnap, child: RbdImage, reply: Reply, signal: AbortSignal) {
-    for (let waitedMs = 0; ; waitedMs += patience.everyMs) {
+    const settling = AbortSignal.timeout(patience.settleMs)
+    for (;;) {
+      const isLastLook = settling.aborted
       const verdict = await judge(source, child, signal)
       if (verdict !== 'half-made') return verdict
-      if (waitedMs >= patience.settleMs) {
+      if (isLastLook) {
         const isRunning = reply.is === 'started' || (await calls.underWay('clone', child, signal)) !== null
         return isRunning ? 'running' : 'half-made'
       }

@@ -1,8 +1,7 @@
 import { Failure } from '../failures.ts'
 import type { Progress, RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
-import { errno, imageOf, type RbdCalls, spec } from './rbd-calls.ts'
-import { failureOf, isErrno, notCopiable } from './rbd-failures.ts'
-import { missing, type Patience } from './rbd-volumes.ts'
+import { errno, imageOf, type Patience, type RbdCalls, spec } from './rbd-calls.ts'
+import { failureOf, isErrno, missing, notCopiable } from './rbd-failures.ts'
 import { pause } from './wait.ts'
 
 /**
@@ -21,7 +20,7 @@ export function copies(
     if ((await calls.look(temporary, signal)).is !== 'absent') {
       const end = await calls.copyEnd(source, temporary, signal)
       if (end?.is === 'ok') return commit(temporary, target, source, signal)
-      await ensureAbsent(temporary, [], signal)
+      if (!(await isCleared(temporary, signal))) return { is: 'running', fraction: null }
       if (end?.is === 'errno') throw failureOf(spec(temporary), end, notCopiable)
     }
     const reply = await calls.copy(source, temporary, signal)
@@ -30,6 +29,17 @@ export function copies(
     if (isErrno(reply, errno.ENOENT)) throw await missing(calls, source, signal)
     // begun by another since we looked
     throw failureOf(spec(temporary), reply, { ...notCopiable, [errno.EEXIST]: 'CEPH_BUSY' })
+  }
+
+  /** In use: another worker's command, which nobody here remembers, is still writing it. */
+  async function isCleared(temporary: RbdImage, signal: AbortSignal): Promise<boolean> {
+    try {
+      await ensureAbsent(temporary, [], signal)
+      return true
+    } catch (error) {
+      if (error instanceof Failure && error.code === 'CEPH_BUSY') return false
+      throw error
+    }
   }
 
   async function isCommitted(source: RbdSnap, target: RbdImage, signal: AbortSignal): Promise<boolean> {

@@ -1,5 +1,6 @@
 import { Failure, type FailureCode } from '../failures.ts'
-import { errno, type Reply } from './rbd-calls.ts'
+import type { RbdSnap } from '../ports/volumes.ts'
+import { errno, imageOf, type RbdCalls, type Reply, spec } from './rbd-calls.ts'
 
 type Refused = Extract<Reply, { is: 'errno' }>
 
@@ -46,6 +47,13 @@ export function failureOf(what: string, reply: Refused, codes: Partial<Record<nu
 
 export const busy = (what: string, why: string) => new Failure('CEPH_BUSY', `${what}: ${why}`)
 
-export function isErrno(reply: Reply, ...numbers: number[]): reply is Refused {
+export function isErrno(reply: Reply, ...numbers: number[]): boolean {
   return reply.is === 'errno' && reply.about === 'image' && numbers.includes(reply.errno)
+}
+
+/** ENOENT names neither: is it the disk, or only the snapshot that we had made on it? */
+export async function missing(calls: RbdCalls, snap: RbdSnap, signal: AbortSignal): Promise<Failure> {
+  const look = await calls.look(imageOf(snap), signal)
+  if (look.is === 'absent') return new Failure('INSTANCE_GONE', `${spec(imageOf(snap))} is not there`)
+  return new Failure('CEPH_REFUSED', `${spec(snap)} is not there any more: somebody removed it`)
 }

@@ -1,7 +1,6 @@
 import type { RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
-import { errno, imageOf, type RbdCalls, type RbdImageState, spec } from './rbd-calls.ts'
+import { errno, imageOf, named, type Patience, type RbdCalls, type RbdImageState, spec } from './rbd-calls.ts'
 import { busy, failureOf, isErrno } from './rbd-failures.ts'
-import type { Patience } from './rbd-volumes.ts'
 import { pause } from './wait.ts'
 
 type SnapState = RbdImageState['snaps'][number]
@@ -18,7 +17,7 @@ export function removal(calls: RbdCalls, patience: Patience): Pick<Volumes, 'ens
 
   async function removeSnap(snap: RbdSnap, state: SnapState, signal: AbortSignal): Promise<void> {
     // with clone format 2 Ceph would take it away below its children, into the trash
-    if (state.children.length > 0) throw busy(spec(snap), `it has the clone ${state.children.map(spec).join(', ')}`)
+    if (state.children.length > 0) throw busy(spec(snap), clonesOf(state.children))
     if (state.isProtected) {
       const reply = await calls.unprotect(snap, signal)
       // EINVAL: it was unprotected since we looked
@@ -52,16 +51,14 @@ export function removal(calls: RbdCalls, patience: Patience): Pick<Volumes, 'ens
       return
     }
     mayGo(image, look.state, ownSnaps)
-    if (await calls.inUse(image, signal)) throw busy(spec(image), 'somebody holds it open')
     for (const state of look.state.snaps) await removeSnap({ ...image, snap: state.name }, state, signal)
     await remove(image, signal)
   }
 
   function mayGo(image: RbdImage, state: RbdImageState, ownSnaps: string[]): void {
     for (const { name, children } of state.snaps) {
-      const snap = spec({ ...image, snap: name })
-      if (!ownSnaps.includes(name)) throw busy(spec(image), `it bears ${snap}, which is not ours`)
-      if (children.length > 0) throw busy(spec(image), `${snap} has the clone ${children.map(spec).join(', ')}`)
+      if (!ownSnaps.includes(name)) throw busy(spec(image), `it bears the snapshot ${name}, which is not ours`)
+      if (children.length > 0) throw busy(`${spec(image)}@${name}`, clonesOf(children))
     }
   }
 
@@ -74,3 +71,5 @@ export function removal(calls: RbdCalls, patience: Patience): Pick<Volumes, 'ens
 
   return { ensureAbsent, ensureSnapshotAbsent }
 }
+
+const clonesOf = (children: RbdImage[]) => `it has the clone ${children.map(named).join(', ')}`

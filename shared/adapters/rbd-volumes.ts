@@ -1,18 +1,11 @@
 import { Failure } from '../failures.ts'
 import type { RbdSnap, Volumes } from '../ports/volumes.ts'
-import { errno, imageOf, type RbdCalls, spec } from './rbd-calls.ts'
+import { errno, imageOf, type Patience, type RbdCalls, spec } from './rbd-calls.ts'
 import { clones } from './rbd-clone.ts'
 import { copies } from './rbd-copy.ts'
-import { failureOf, isErrno, notClonable } from './rbd-failures.ts'
+import { failureOf, isErrno, missing, notClonable } from './rbd-failures.ts'
 import { removal } from './rbd-removal.ts'
 import { pause } from './wait.ts'
-
-export interface Patience {
-  /** between two looks at something that goes on */
-  everyMs: number
-  /** a clone is called half made when it looked so for this long: another client may be in the middle of making it */
-  settleMs: number
-}
 
 export const ordinaryPatience: Patience = { everyMs: 200, settleMs: 2_000 }
 
@@ -84,11 +77,4 @@ export function volumesOver(calls: RbdCalls, fsid: () => Promise<string>, patien
 async function isProtected(calls: RbdCalls, snap: RbdSnap, signal: AbortSignal): Promise<boolean> {
   const look = await calls.look(imageOf(snap), signal)
   return look.is === 'there' && look.state.snaps.some((s) => s.name === snap.snap && s.isProtected)
-}
-
-/** ENOENT names neither: is it the disk, or only the snapshot that we had made on it? */
-export async function missing(calls: RbdCalls, snap: RbdSnap, signal: AbortSignal): Promise<Failure> {
-  const look = await calls.look(imageOf(snap), signal)
-  if (look.is === 'absent') return new Failure('INSTANCE_GONE', `${spec(imageOf(snap))} is not there`)
-  return new Failure('CEPH_REFUSED', `${spec(snap)} is not there any more: somebody removed it`)
 }

@@ -1,0 +1,222 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { openCluster } from './cluster.ts'
+import { startControl } from './control.ts'
+import { startDashboards } from './dashboard.ts'
+import { glanceService } from './glance-service.ts'
+import { rbdStore } from './glance-store.ts'
+import { startGlance } from './glance.ts'
+import { openGuests } from './guests.ts'
+import { faultList } from './http.ts'
+import { startKeystone } from './keystone.ts'
+import { novaCore, type NovaChange } from './nova-core.ts'
+import type { NotificationFormat } from './notifications.ts'
+import { startNova } from './nova.ts'
+import { serveRbd } from './rbd-endpoint.ts'
+import { openRecords } from './records.ts'
+import { serverFactory } from './servers.ts'
+import { projects, seedWorld } from './world.ts'
+
+const services = ['keystone', 'glance', 'glanceInternal', 'nova', 'dashboardX', 'dashboardY', 'control', 'rbd'] as const
+type Ports = Record<(typeof services)[number], number>
+
+export interface CloudOptions {
+  dataDir: string
+  /** 0 or absent: the port of the last start with this dataDir, else any free one */
+  ports?: Partial<Ports>
+  /** 1000 as in a stock Ceph; 0: snapshots are made and removed at once */
+  paxosProposeIntervalMs?: number
+  cloneFormat?: 1 | 2
+  tokenTtlS?: number
+  /** how long a killed Ceph manager is missed before the standby takes over */
+  takeoverMs?: number
+  failoverMs?: number
+  respawnMs?: number
+  /** a dashboard call that takes longer answers 202 */
+  heldMs?: number
+  /** of every user but the service user */
+  password?: string
+  servicePassword?: string
+  nova?: NovaChange
+}
+
+const region = 'RegionOne'
+const fsids = { a: '3f0d1c6e-5a7b-4c2d-9e8f-0a1b2c3d4e5f', b: '8b2e4d6f-1c3a-4b5d-8f7e-9a0b1c2d3e4f' }
+const rbdImage = ['create', 'delete', 'read', 'update']
+
+/** An OpenStack with two Ceph clusters on 127.0.0.1. Everything that it keeps is in `dataDir` and survives kill -9. */
+export async function startCloud(options: CloudOptions) {
+  const dataDir = resolve(options.dataDir)
+  const { paxosProposeIntervalMs = 1000, cloneFormat = 1, password = 'lab', servicePassword = 'lab' } = options
+  mkdirSync(dataDir, { recursive: true })
+  const ports = { ...lastPorts(dataDir), ...options.ports }
+  const port = (name: keyof Ports) => ports[name] ?? 0
+  const faults = faultList()
+  const records = openRecords(join(dataDir, 'openstack.db'))
+
+  const cluster = (letter: 'a' | 'b', pools: string[]) =>
+    openCluster({
+      dataDir: join(dataDir, `ceph-${letter}`),
+      fsid: fsids[letter],
+      pools,
+      paxosProposeIntervalMs,
+      cloneFormat,
+    })
+  const clusters = { a: cluster('a', ['vms', 'images']), b: cluster('b', ['vms']) }
+  const guestsFolder = join(dataDir, 'guests')
+  const guests = openGuests({ records, clusters, folder: guestsFolder })
+  const glance = glanceService(records, rbdStore(clusters.a, 'images', join(dataDir, 'glance-spool')))
+  const nova = novaCore({
+    records,
+    clusters,
+    glance,
+    guests,
+    snapshotsFolder: join(dataDir, 'nova-snapshots'),
+    defaults: options.nova ?? {},
+  })
+
+  const urls = { image: '', imageInternal: '', compute: '' }
+  const keystone = await startKeystone({
+    records,
+    port: port('keystone'),
+    faults,
+    region,
+    tokenTtlMs: (options.tokenTtlS ?? 3600) * 1000,
+    catalog: () => ({
+      identity: { name: 'keystone', public: keystone.url, internal: keystone.url },
+      image: { name: 'glance', public: urls.image, internal: urls.imageInternal },
+      compute: { name: 'nova', public: urls.compute, internal: urls.compute },
+    }),
+  })
+  const factory = serverFactory(nova, projects.admin)
+  await seedWorld({ records, people: keystone.people, nova, factory, password, servicePassword })
+
+  const glanceOn = (endpoint: 'public' | 'internal', at: number) =>
+    startGlance({ service: glance, endpoint, port: at, faults, authUrl: keystone.url, validate: keystone.validator() })
+  const glancePublic = await glanceOn('public', port('glance'))
+  const glanceInternal = await glanceOn('internal', port('glanceInternal'))
+  const compute = await startNova({
+    nova,
+    port: port('nova'),
+    faults,
+    authUrl: keystone.url,
+    glanceUrl: glancePublic.url,
+    validate: keystone.validator(),
+  })
+  Object.assign(urls, { image: glancePublic.url, imageInternal: glanceInternal.url, compute: compute.url })
+
+  const dashboards = await startDashboards({
+    cluster: clusters.a,
+    ports: [port('dashboardX'), port('dashboardY')],
+    faults,
+    users: [
+      { name: 'gate', password: servicePassword, scopes: { 'rbd-image': rbdImage } },
+      { name: 'reader', password, scopes: { 'rbd-image': ['read'] } },
+    ],
+    dataDir: join(dataDir, 'ceph-a'),
+    takeoverMs: options.takeoverMs ?? 33_000,
+    ...(options.failoverMs === undefined ? {} : { failoverMs: options.failoverMs }),
+    ...(options.respawnMs === undefined ? {} : { respawnMs: options.respawnMs }),
+    ...(options.heldMs === undefined ? {} : { heldMs: options.heldMs }),
+  })
+  const confs = { a: join(dataDir, 'ceph-a.conf'), b: join(dataDir, 'ceph-b.conf') }
+  const rbd = await serveRbd({ clusters: { [confs.a]: clusters.a, [confs.b]: clusters.b }, port: port('rbd'), faults })
+  for (const letter of ['a', 'b'] as const)
+    writeFileSync(confs[letter], `[global]\nfsid = ${fsids[letter]}\nmon_host = 127.0.0.1:${String(rbd.port)}\n`)
+  const control = await startControl({ port: port('control'), faults, nova, factory, dashboards })
+
+  const all = {
+    keystone: keystone.url,
+    glance: glancePublic.url,
+    glanceInternal: glanceInternal.url,
+    nova: compute.url,
+    dashboardX: dashboards.urls[0] ?? '',
+    dashboardY: dashboards.urls[1] ?? '',
+    rbd: `http://127.0.0.1:${String(rbd.port)}`,
+    control: `http://127.0.0.1:${String(control.port)}`,
+  }
+  const env: Record<string, string> = {
+    OS_AUTH_URL: keystone.url,
+    OS_USERNAME: 'rbdsnap',
+    OS_PASSWORD: servicePassword,
+    OS_PROJECT_NAME: 'service',
+    OS_USER_DOMAIN_NAME: 'Default',
+    OS_PROJECT_DOMAIN_NAME: 'Default',
+    OS_REGION_NAME: region,
+    RBDSNAP_CEPH_URLS: dashboards.urls.join(','),
+    RBDSNAP_CEPH_FSID: fsids.a,
+    RBDSNAP_CEPH_USER: 'gate',
+    RBDSNAP_CEPH_PASSWORD: servicePassword,
+    RBDSNAP_NOVA_POOL: 'vms',
+    RBDSNAP_GLANCE_POOL: 'images',
+    RBDSNAP_RBD_COMMAND: `${process.execPath} ${join(import.meta.dirname, 'rbd-command.ts')}`,
+    RBDSNAP_RBD_CONF: confs.a,
+    RBDSNAP_RBD_OTHER_CONFS: confs.b,
+    RBDSNAP_GUEST: 'agent',
+    RBDSNAP_GUEST_SOCKET: join(guestsFolder, '{instance}.sock'),
+  }
+  writeFileSync(join(dataDir, 'cloud.json'), `${JSON.stringify({ urls: all, env }, null, 2)}\n`)
+
+  return {
+    urls: all,
+    env,
+    faults,
+    clusters,
+    dashboards,
+    nova,
+    glance,
+    guests,
+    factory,
+    async close() {
+      nova.close()
+      guests.close()
+      await Promise.all(
+        [keystone, glancePublic, glanceInternal, compute, dashboards, rbd, control].map((s) => s.close()),
+      )
+      for (const letter of ['a', 'b'] as const) clusters[letter].close()
+      records.close()
+    },
+  }
+}
+export type Cloud = Awaited<ReturnType<typeof startCloud>>
+
+/** Whoever talks to the cloud finds it at the same place after a restart. */
+function lastPorts(dataDir: string): Partial<Ports> {
+  try {
+    const { urls } = JSON.parse(readFileSync(join(dataDir, 'cloud.json'), 'utf8')) as { urls: Record<string, string> }
+    return Object.fromEntries(services.map((name) => [name, Number(new URL(urls[name] ?? '').port)]))
+  } catch {
+    return {}
+  }
+}
+
+function optionsFromEnvironment(env: Record<string, string | undefined>): CloudOptions {
+  const number = (name: string) => (env[name] === undefined ? undefined : Number(env[name]))
+  const given = <T>(name: string, value: T | undefined) => (value === undefined ? {} : { [name]: value })
+  const format = env['RBDSNAP_CLOUD_NOTIFICATION_FORMAT'] as NotificationFormat | undefined
+  const ports = services.flatMap((name) => {
+    const value = number(`RBDSNAP_CLOUD_PORT_${name.replace(/[A-Z]/g, '_$&').toUpperCase()}`)
+    return value === undefined ? [] : [[name, value] as const]
+  })
+  return {
+    dataDir: env['RBDSNAP_CLOUD_DATA_DIR'] ?? 'cloud-data',
+    ports: Object.fromEntries(ports),
+    ...given('paxosProposeIntervalMs', number('RBDSNAP_CLOUD_PAXOS_PROPOSE_INTERVAL_MS')),
+    ...given('cloneFormat', number('RBDSNAP_CLOUD_CLONE_FORMAT')),
+    ...given('tokenTtlS', number('RBDSNAP_CLOUD_TOKEN_TTL_S')),
+    ...given('takeoverMs', number('RBDSNAP_CLOUD_TAKEOVER_MS')),
+    ...given('failoverMs', number('RBDSNAP_CLOUD_FAILOVER_MS')),
+    ...given('respawnMs', number('RBDSNAP_CLOUD_RESPAWN_MS')),
+    ...given('heldMs', number('RBDSNAP_CLOUD_HELD_MS')),
+    ...given('password', env['RBDSNAP_CLOUD_PASSWORD']),
+    ...given('servicePassword', env['RBDSNAP_CLOUD_SERVICE_PASSWORD']),
+    ...(format === undefined ? {} : { nova: { notificationFormat: format } }),
+  }
+}
+
+if (import.meta.main) {
+  const cloud = await startCloud(optionsFromEnvironment(process.env))
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => void cloud.close().then(() => process.exit(0)))
+  console.log(`embedded cloud ready: keystone ${cloud.urls.keystone}, control ${cloud.urls.control}`)
+}

@@ -1,0 +1,86 @@
+import { once } from 'node:events'
+import * as z from 'zod/mini'
+import { Failure } from '../failures.ts'
+import type { DiskReader, RbdSnap } from '../ports/volumes.ts'
+import { decode, type Service } from './http.ts'
+import { spec } from './rbd-calls.ts'
+import { failureOf } from './rbd-failures.ts'
+import { ended, lastOf, type RbdCommand, replyOf, run, start } from './rbd-process.ts'
+import { outOfTime } from './wait.ts'
+
+export interface RbdReaderOptions {
+  command: string[]
+  user: string | null
+  /** each cluster's ceph.conf, by the name that a run calls the cluster */
+  confs: Record<string, string>
+}
+
+const service: Service = { name: 'rbd', unreachable: 'CEPH_UNREACHABLE', refused: 'CEPH_REFUSED' }
+const infoShape = z.object({ size: z.number() })
+
+/** A snapshot's bytes as they come out of `rbd export SPEC -`, no faster than they are taken. */
+export function rbdReader(options: RbdReaderOptions): DiskReader {
+  return {
+    read(cluster, snap, signal) {
+      const conf = options.confs[cluster]
+      const bytes = conf === undefined ? noConf(cluster) : exported({ ...options, conf }, snap, signal)
+      let next: AsyncIterator<Uint8Array> | null = null
+      return new ReadableStream<Uint8Array>(
+        {
+          async pull(controller) {
+            next ??= bytes[Symbol.asyncIterator]()
+            const { done, value } = await next.next()
+            if (done) controller.close()
+            else controller.enqueue(value)
+          },
+          cancel: async () => {
+            await next?.return?.()
+          },
+        },
+        { highWaterMark: 0 },
+      )
+    },
+  }
+}
+
+// eslint-disable-next-line require-yield, @typescript-eslint/require-await -- a stream that only fails
+async function* noConf(cluster: string): AsyncGenerator<Uint8Array> {
+  throw new Failure('BAD_SETTING', `no ceph.conf is configured for the cluster ${cluster}`)
+}
+
+/** Exactly the snapshot's size: an export that was cut short has an exit code, and its length is checked as well. */
+async function* exported(rbd: RbdCommand, snap: RbdSnap, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const what = spec(snap)
+  const expected = await sizeOf(rbd, snap, signal)
+  const child = start(rbd, ['export', '--no-progress', what, '-'])
+  const kill = () => child.kill('SIGKILL')
+  signal.addEventListener('abort', kill, { once: true })
+  try {
+    const stderr = lastOf(child.stderr)
+    const end = ended(child, what)
+    end.catch(() => undefined)
+    let sent = 0
+    for await (const chunk of child.stdout as AsyncIterable<Uint8Array>) {
+      sent += chunk.length
+      yield chunk
+    }
+    if (signal.aborted) throw outOfTime(what)
+    const reply = replyOf(what, { code: await end, stderr: await stderr })
+    if (reply.is === 'errno') throw failureOf(what, reply)
+    if (sent !== expected) throw short(what, sent, expected)
+  } finally {
+    signal.removeEventListener('abort', kill)
+    if (child.exitCode === null && child.kill('SIGKILL')) await once(child, 'close')
+  }
+}
+
+async function sizeOf(rbd: RbdCommand, snap: RbdSnap, signal: AbortSignal): Promise<number> {
+  const what = spec(snap)
+  const end = await run(rbd, what, ['info', '--format', 'json', what], signal)
+  const reply = replyOf(what, end)
+  if (reply.is === 'errno') throw failureOf(what, reply)
+  return decode(infoShape, service, what, { status: 0, text: end.stdout }).size
+}
+
+const short = (what: string, sent: number, expected: number) =>
+  new Failure('CEPH_UNREACHABLE', `${what}: the export ended after ${String(sent)} of ${String(expected)} bytes`)

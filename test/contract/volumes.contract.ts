@@ -1,0 +1,455 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { RbdImage, RbdSnap, Volumes } from '../../shared/ports/volumes.ts'
+import { codeOf, expectFailure, patient, untilDone } from './outcome.ts'
+
+export type HalfMadeForm = 'no-parent' | 'unknown-child' | 'unopenable'
+
+/** A cluster with something in it, and hands that are not the adapter's to change and to look at it. */
+export interface VolumesWorld {
+  volumes: Volumes
+  pools: { disks: string; images: string }
+  fsid: string
+  /** a disk with some data on it, as a running guest has */
+  makeDisk(options?: { hasLayering?: boolean }): Promise<RbdImage>
+  /** changes some of the disk's data */
+  write(image: RbdImage): Promise<void>
+  /** a digest of all the bytes */
+  fingerprint(thing: RbdImage | RbdSnap): Promise<string>
+  /** the names in a pool, also of what does not open */
+  names(pool: string): Promise<string[]>
+  snaps(image: RbdImage): Promise<{ name: string; isProtected: boolean }[]>
+  parentOf(image: RbdImage): Promise<RbdSnap | null>
+  /** somebody else's work, whole */
+  snapshot(snap: RbdSnap): Promise<void>
+  clone(source: RbdSnap, child: RbdImage): Promise<void>
+  flatten(image: RbdImage): Promise<void>
+  /** what is left of a clone whose client was killed */
+  leaveHalfMade(source: RbdSnap, child: RbdImage, form: HalfMadeForm): Promise<void>
+  /** a client that has the image open */
+  hold(image: RbdImage): Promise<{ release: () => Promise<void> }>
+  close(): Promise<void>
+
+  /** The next call of this kind is cut off, before or after it took effect. */
+  cutOff?: (what: 'snapshot' | 'protect' | 'clone' | 'flatten' | 'remove', when: 'before' | 'after') => void
+  /** The next call is never answered. */
+  hang?: () => void
+  /** Each object of a flatten or copy takes that long; 0 for as fast as can be. */
+  slowDown?: (operation: 'flatten' | 'copy', perObjectMs: number) => void
+  /** What works for the gateway dies, and what it was doing with it; another takes over. */
+  killGateway?: () => Promise<void>
+  /** the image gets what makes the gateway unable to show it */
+  hide?: (image: RbdImage) => Promise<void>
+}
+
+export function describeVolumes(name: string, make: () => Promise<VolumesWorld>): void {
+  describe(`volumes: ${name}`, { timeout: 30_000 }, () => {
+    let world: VolumesWorld
+    let volumes: Volumes
+    beforeAll(async () => {
+      world = await make()
+      volumes = world.volumes
+    }, 30_000)
+    afterAll(() => world.close())
+
+    const at = (image: RbdImage, snap: string): RbdSnap => ({ ...image, snap })
+    const inImages = (): RbdImage => ({ pool: world.pools.images, image: randomUUID() })
+
+    async function frozenDisk(): Promise<{ disk: RbdImage; source: RbdSnap }> {
+      const disk = await world.makeDisk()
+      const source = at(disk, `rbdsnap-${randomUUID()}`)
+      await volumes.ensureSnapshot(source, patient())
+      await volumes.ensureProtected(source, patient())
+      return { disk, source }
+    }
+
+    async function clone(): Promise<{ disk: RbdImage; source: RbdSnap; child: RbdImage }> {
+      const { disk, source } = await frozenDisk()
+      const child = inImages()
+      expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+      return { disk, source, child }
+    }
+
+    describe('find', () => {
+      it('knows the cluster', async () => {
+        expect(await volumes.fsid(patient())).toBe(world.fsid)
+      })
+
+      it('is null for what is not there', async () => {
+        expect(await volumes.find(inImages(), patient())).toBeNull()
+      })
+
+      it('shows size, parent, snapshots, protection and clones', async () => {
+        const { disk, source, child } = await clone()
+        const state = await volumes.find(disk, patient())
+        expect(state?.parent).toBeNull()
+        expect(state?.snaps).toMatchObject([{ name: source.snap, isProtected: true, children: [child] }])
+        const kid = await volumes.find(child, patient())
+        expect(kid?.parent).toEqual(source)
+        expect(kid?.sizeBytes).toBe(state?.sizeBytes)
+      })
+
+      it('does not take a missing pool for a missing image', async () => {
+        await expectFailure(volumes.find({ pool: 'nopool', image: 'x' }, patient()), 'BAD_SETTING', /nopool/)
+      })
+
+      it.each(['-rf', 'a/b', 'a@b', '', 'a b'])('never lets the name %j become something else', async (image) => {
+        await expectFailure(volumes.find({ pool: world.pools.images, image }, patient()), 'BAD_REQUEST')
+      })
+    })
+
+    describe('a snapshot', () => {
+      it('is made once however often it is asked for, and keeps the content of the first time', async () => {
+        const disk = await world.makeDisk()
+        const snap = at(disk, 'twice')
+        await volumes.ensureSnapshot(snap, patient())
+        const content = await world.fingerprint(snap)
+        await world.write(disk)
+        await volumes.ensureSnapshot(snap, patient())
+        expect(await world.snaps(disk)).toHaveLength(1)
+        expect(await world.fingerprint(snap)).toBe(content)
+        expect(await world.fingerprint(disk)).not.toBe(content)
+      })
+
+      it('of a disk that is not there is INSTANCE_GONE', async () => {
+        await expectFailure(volumes.ensureSnapshot(at(inImages(), 's'), patient()), 'INSTANCE_GONE')
+      })
+
+      it('is protected once', async () => {
+        const disk = await world.makeDisk()
+        const snap = at(disk, 's')
+        await volumes.ensureSnapshot(snap, patient())
+        await volumes.ensureProtected(snap, patient())
+        await volumes.ensureProtected(snap, patient())
+        expect(await world.snaps(disk)).toEqual([{ name: 's', isProtected: true }])
+      })
+
+      it('of a disk without layering cannot be cloned: CLONE_REFUSED', async () => {
+        const disk = await world.makeDisk({ hasLayering: false })
+        const snap = at(disk, 's')
+        await volumes.ensureSnapshot(snap, patient())
+        const codes = [
+          await codeOf(volumes.ensureProtected(snap, patient())),
+          await codeOf(volumes.ensureClone(snap, inImages(), patient())),
+        ]
+        expect(codes).toEqual(['CLONE_REFUSED', 'CLONE_REFUSED'])
+      })
+
+      it('goes with its protection, and twice is once', async () => {
+        const { disk, source } = await frozenDisk()
+        await volumes.ensureSnapshotAbsent(source, patient())
+        expect(await world.snaps(disk)).toEqual([])
+        await volumes.ensureSnapshotAbsent(source, patient())
+      })
+
+      it('is absent from a disk that is not there', async () => {
+        await volumes.ensureSnapshotAbsent(at(inImages(), 's'), patient())
+      })
+
+      it('with a linked clone is CEPH_BUSY and stays as it was', async () => {
+        const { disk, source, child } = await clone()
+        await expectFailure(volumes.ensureSnapshotAbsent(source, patient()), 'CEPH_BUSY', new RegExp(child.image))
+        expect(await world.snaps(disk)).toEqual([{ name: source.snap, isProtected: true }])
+        expect(await world.parentOf(child)).toEqual(source)
+      })
+
+      it('of others is left alone', async () => {
+        const { disk, source } = await frozenDisk()
+        await world.snapshot(at(disk, 'theirs'))
+        await volumes.ensureSnapshotAbsent(source, patient())
+        expect(await world.snaps(disk)).toEqual([{ name: 'theirs', isProtected: false }])
+      })
+    })
+
+    describe('a clone', () => {
+      it('is verified, has the bytes of its source, and twice is once', async () => {
+        const { source, child } = await clone()
+        expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+        expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
+      })
+
+      it('goes on being verified after its own snapshot was made', async () => {
+        const { source, child } = await clone()
+        await volumes.ensureSnapshot(at(child, 'snap'), patient())
+        await volumes.ensureProtected(at(child, 'snap'), patient())
+        expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+      })
+
+      it('two at once are one', async () => {
+        const { source } = await frozenDisk()
+        const child = inImages()
+        const both = [volumes.ensureClone(source, child, patient()), volumes.ensureClone(source, child, patient())]
+        expect(await Promise.all(both)).toEqual(['verified', 'verified'])
+      })
+
+      for (const form of ['no-parent', 'unknown-child', 'unopenable'] as const) {
+        it(`left half made (${form}) is said so, cleared, and made again`, async () => {
+          const { source } = await frozenDisk()
+          const child = inImages()
+          await world.leaveHalfMade(source, child, form)
+          expect(await volumes.ensureClone(source, child, patient())).toBe('half-made')
+          await volumes.ensureAbsent(child, ['snap'], patient())
+          expect(await world.names(child.pool)).not.toContain(child.image)
+          expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+          expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
+        })
+      }
+
+      it('of another snapshot under the name is foreign', async () => {
+        const { source } = await frozenDisk()
+        const { child } = await clone()
+        expect(await volumes.ensureClone(source, child, patient())).toBe('foreign')
+      })
+
+      it("that is somebody else's whole image is foreign, not half made", async () => {
+        const { source } = await frozenDisk()
+        const { child } = await clone()
+        await world.flatten(child)
+        await world.snapshot(at(child, 'snap'))
+        expect(await volumes.ensureClone(source, child, patient())).toBe('foreign')
+      })
+
+      it('of a disk that is not there is INSTANCE_GONE', async () => {
+        await expectFailure(volumes.ensureClone(at(inImages(), 's'), inImages(), patient()), 'INSTANCE_GONE')
+      })
+
+      it('of a snapshot that somebody removed is for a person to look at', async () => {
+        const { disk } = await frozenDisk()
+        await expectFailure(volumes.ensureClone(at(disk, 'gone'), inImages(), patient()), 'CEPH_REFUSED', /gone/)
+      })
+    })
+
+    describe('a flatten', () => {
+      it('cuts the clone from its parent, keeps the bytes, and twice is once', async () => {
+        const { source, child } = await clone()
+        const content = await world.fingerprint(child)
+        await untilDone(
+          () => volumes.flatten(child, patient()),
+          (p) => p.is === 'done',
+        )
+        expect(await world.parentOf(child)).toBeNull()
+        expect(await world.fingerprint(child)).toBe(content)
+        expect(await volumes.flatten(child, patient())).toEqual({ is: 'done' })
+        await volumes.ensureSnapshotAbsent(source, patient())
+      })
+
+      it('frees the source also when the clone had its snapshot before', async () => {
+        const { disk, source, child } = await clone()
+        await volumes.ensureSnapshot(at(child, 'snap'), patient())
+        await volumes.ensureProtected(at(child, 'snap'), patient())
+        const content = await world.fingerprint(at(child, 'snap'))
+        await untilDone(
+          () => volumes.flatten(child, patient()),
+          (p) => p.is === 'done',
+        )
+        await volumes.ensureSnapshotAbsent(source, patient())
+        expect(await world.snaps(disk)).toEqual([])
+        expect(await world.fingerprint(at(child, 'snap'))).toBe(content)
+      })
+
+      it('of an image that was deleted is IMAGE_GONE', async () => {
+        await expectFailure(volumes.flatten(inImages(), patient()), 'IMAGE_GONE')
+      })
+    })
+
+    describe('a copy', () => {
+      const temporaryOf = (target: RbdImage): RbdImage => ({ ...target, image: `rbdsnap-${target.image}-copy` })
+      const copy = (source: RbdSnap, target: RbdImage) =>
+        untilDone(
+          () => volumes.ensureCopy(source, temporaryOf(target), target, patient()),
+          (p) => p.is === 'done',
+        )
+
+      it('is whole, stands alone, leaves nothing temporary, and twice is once', async () => {
+        const { disk, source } = await frozenDisk()
+        const target = inImages()
+        await copy(source, target)
+        await world.write(disk)
+        await copy(source, target)
+        expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
+        expect(await world.parentOf(target)).toBeNull()
+        expect(await world.names(target.pool)).not.toContain(temporaryOf(target).image)
+      })
+
+      it('does not believe what lies under the temporary name', async () => {
+        const { source } = await frozenDisk()
+        const target = inImages()
+        await world.leaveHalfMade(source, temporaryOf(target), 'no-parent')
+        await copy(source, target)
+        expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
+      })
+
+      it('works without layering', async () => {
+        const disk = await world.makeDisk({ hasLayering: false })
+        const source = at(disk, 's')
+        await volumes.ensureSnapshot(source, patient())
+        const target = inImages()
+        await copy(source, target)
+        expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
+      })
+
+      it('is NAME_TAKEN where something else bears the name, which stays', async () => {
+        const { source } = await frozenDisk()
+        const { child } = await clone()
+        const temporary = temporaryOf(child)
+        await expectFailure(volumes.ensureCopy(source, temporary, child, patient()), 'NAME_TAKEN')
+        expect(await world.names(child.pool)).toContain(child.image)
+      })
+
+      it('of a disk that is not there is INSTANCE_GONE', async () => {
+        const target = inImages()
+        const work = volumes.ensureCopy(at(inImages(), 's'), temporaryOf(target), target, patient())
+        await expectFailure(work, 'INSTANCE_GONE')
+      })
+    })
+
+    describe('removing an image', () => {
+      it('takes its own snapshots along, and twice is once', async () => {
+        const { disk, child } = await clone()
+        await volumes.ensureSnapshot(at(child, 'snap'), patient())
+        await volumes.ensureProtected(at(child, 'snap'), patient())
+        await volumes.ensureAbsent(child, ['snap'], patient())
+        expect(await world.names(child.pool)).not.toContain(child.image)
+        await volumes.ensureAbsent(child, ['snap'], patient())
+        expect(await world.names(disk.pool)).toContain(disk.image)
+      })
+
+      it('leaves it alone, with all its snapshots, when one is not ours', async () => {
+        const { child } = await clone()
+        await volumes.ensureSnapshot(at(child, 'snap'), patient())
+        await world.snapshot(at(child, 'theirs'))
+        const before = await world.snaps(child)
+        await expectFailure(volumes.ensureAbsent(child, ['snap'], patient()), 'CEPH_BUSY', /theirs/)
+        expect(await world.snaps(child)).toEqual(before)
+      })
+
+      it('leaves it alone when a clone hangs on it', async () => {
+        const { child } = await clone()
+        await volumes.ensureSnapshot(at(child, 'snap'), patient())
+        await volumes.ensureProtected(at(child, 'snap'), patient())
+        const theirs = inImages()
+        await world.clone(at(child, 'snap'), theirs)
+        await expectFailure(volumes.ensureAbsent(child, ['snap'], patient()), 'CEPH_BUSY', new RegExp(theirs.image))
+        expect(await world.snaps(child)).toEqual([{ name: 'snap', isProtected: true }])
+        expect(await world.parentOf(theirs)).toEqual(at(child, 'snap'))
+      })
+
+      it('leaves it there while somebody holds it open', async () => {
+        const disk = await world.makeDisk()
+        const { release } = await world.hold(disk)
+        await expectFailure(volumes.ensureAbsent(disk, [], patient()), 'CEPH_BUSY')
+        expect(await world.names(disk.pool)).toContain(disk.image)
+        await release()
+        await volumes.ensureAbsent(disk, [], patient())
+        expect(await world.names(disk.pool)).not.toContain(disk.image)
+      })
+    })
+
+    it('a caller that gave up is told TIMEOUT', async () => {
+      const disk = await world.makeDisk()
+      await expectFailure(volumes.find(disk, AbortSignal.abort()), 'TIMEOUT')
+    })
+
+    it('a call that is never answered ends with its caller', async (test) => {
+      if (!world.hang) return test.skip()
+      const disk = await world.makeDisk()
+      world.hang()
+      await expectFailure(volumes.find(disk, AbortSignal.timeout(200)), 'TIMEOUT')
+      expect(await volumes.find(disk, patient())).not.toBeNull()
+    })
+
+    for (const when of ['before', 'after'] as const) {
+      it(`answers lost ${when} the effect change nothing in what there is at the end`, async (test) => {
+        if (!world.cutOff) return test.skip()
+        const disk = await world.makeDisk()
+        const source = at(disk, 's')
+        const child = inImages()
+        const always = () => true
+        world.cutOff('snapshot', when)
+        await untilDone(async () => volumes.ensureSnapshot(source, patient()), always)
+        const content = await world.fingerprint(source)
+        world.cutOff('protect', when)
+        await untilDone(async () => volumes.ensureProtected(source, patient()), always)
+        world.cutOff('clone', when)
+        const state = await untilDone(
+          () => volumes.ensureClone(source, child, patient()),
+          (s) => s !== 'running',
+        )
+        expect(state).toBe('verified')
+        world.cutOff('flatten', when)
+        await untilDone(
+          () => volumes.flatten(child, patient()),
+          (p) => p.is === 'done',
+        )
+        await volumes.ensureSnapshotAbsent(source, patient())
+        expect(await world.fingerprint(child)).toBe(content)
+        world.cutOff('remove', when)
+        await untilDone(async () => volumes.ensureAbsent(child, [], patient()), always)
+        expect(await world.names(child.pool)).not.toContain(child.image)
+        expect(await world.snaps(disk)).toEqual([])
+      })
+    }
+
+    it('long work is said to run, and is done in the end', async (test) => {
+      if (!world.slowDown) return test.skip()
+      const { source, child } = await clone()
+      const target = inImages()
+      const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
+      world.slowDown('flatten', 150)
+      world.slowDown('copy', 150)
+      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
+      expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
+      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
+      expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
+      expect(await world.names(target.pool)).not.toContain(target.image)
+      await untilDone(
+        () => volumes.flatten(child, patient()),
+        (p) => p.is === 'done',
+      )
+      await untilDone(
+        () => volumes.ensureCopy(source, temporary, target, patient()),
+        (p) => p.is === 'done',
+      )
+      world.slowDown('flatten', 0)
+      world.slowDown('copy', 0)
+      expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
+      expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
+    })
+
+    it('work that died with its gateway is begun again', async (test) => {
+      if (!world.killGateway || !world.slowDown) return test.skip()
+      const { source, child } = await clone()
+      const target = inImages()
+      const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
+      world.slowDown('flatten', 500)
+      world.slowDown('copy', 500)
+      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
+      expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
+      await world.killGateway()
+      world.slowDown('flatten', 0)
+      world.slowDown('copy', 0)
+      expect(await world.parentOf(child)).toEqual(source)
+      await untilDone(
+        () => volumes.flatten(child, patient()),
+        (p) => p.is === 'done',
+      )
+      await untilDone(
+        () => volumes.ensureCopy(source, temporary, target, patient()),
+        (p) => p.is === 'done',
+      )
+      expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
+      expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
+      expect(await world.names(temporary.pool)).not.toContain(temporary.image)
+    })
+
+    it('what the gateway cannot show is neither absent nor removed', async (test) => {
+      if (!world.hide) return test.skip()
+      const disk = await world.makeDisk()
+      await world.hide(disk)
+      await expectFailure(volumes.find(disk, patient()), 'CEPH_REFUSED')
+      await expectFailure(volumes.ensureAbsent(disk, [], patient()), 'CEPH_BUSY')
+      await expectFailure(volumes.ensureSnapshotAbsent(at(disk, 's'), patient()), 'CEPH_BUSY')
+      expect(await world.names(disk.pool)).toContain(disk.image)
+    })
+  })
+}

@@ -1,0 +1,17 @@
+import type { Compute, Server } from '../../shared/ports/compute.ts'
+
+export type FakeServers = Map<string, Server>
+
+/** The port over Nova's servers; a tag that goes is heard on the bus, ours like everybody's. */
+export function fakeCompute(servers: FakeServers, onTagged: (server: Server) => void): Compute {
+  return {
+    find: async (instance) => structuredClone(servers.get(instance) ?? null),
+    tagged: async (tag) => structuredClone([...servers.values()].filter((s) => s.tags.includes(tag))),
+    async ensureTagAbsent(instance, tag) {
+      const server = servers.get(instance)
+      if (!server?.tags.includes(tag)) return
+      server.tags = server.tags.filter((t) => t !== tag)
+      onTagged(server)
+    },
+  }
+}

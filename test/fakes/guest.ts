@@ -1,0 +1,116 @@
+import { Failure } from '../../shared/failures.ts'
+import type { Guest } from '../../shared/ports/guest.ts'
+import type { FakeClock } from './clock.ts'
+
+/** From the guest's own clock. */
+export interface FreezeInterval {
+  instance: string
+  fromMs: number
+  /** null: frozen still */
+  toMs: number | null
+  /** the moments of `snap create` on its disk while it was frozen */
+  snapsAtMs: number[]
+  /** for how long nobody could have thawed it: its agent was dead, or it was suspended */
+  unreachableMs: number
+}
+
+interface Vm {
+  agent: 'alive' | 'dead' | 'none'
+  /** `off`: no qemu; `saved`: managedSave, which keeps a freeze over the restart */
+  power: 'on' | 'off' | 'saved'
+  unreachableSinceMs: number | null
+  current: FreezeInterval | null
+}
+
+export type FakeGuests = ReturnType<typeof fakeGuests>
+
+/** Guests with qemu-guest-agents in them. They note every freeze themselves: what they noted is the evidence. */
+export function fakeGuests(clock: FakeClock) {
+  const vms = new Map<string, Vm>()
+  const intervals: FreezeInterval[] = []
+  const vm = (instance: string): Vm => {
+    const found = vms.get(instance)
+    if (!found) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no guest agent's channel`)
+    return found
+  }
+  const end = (found: Vm) => {
+    if (found.current) found.current.toMs = clock.nowMs()
+    found.current = null
+  }
+  const settleReach = (found: Vm) => {
+    const isReachable = found.agent === 'alive' && found.power === 'on'
+    const now = clock.nowMs()
+    if (found.unreachableSinceMs !== null && found.current)
+      found.current.unreachableMs += now - Math.max(found.unreachableSinceMs, found.current.fromMs)
+    found.unreachableSinceMs = isReachable ? null : now
+  }
+  const mustAnswer = (found: Vm, instance: string) => {
+    if (found.agent === 'dead')
+      throw new Failure('GUEST_UNREACHABLE', `instance ${instance}: the guest agent does not answer`)
+  }
+  const hasChannel = (found: Vm | undefined): found is Vm =>
+    found !== undefined && found.agent !== 'none' && found.power === 'on'
+
+  const port: Guest = {
+    async freeze(instance) {
+      const found = vm(instance)
+      if (!hasChannel(found)) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no channel`)
+      mustAnswer(found, instance)
+      if (found.current) return
+      found.current = { instance, fromMs: clock.nowMs(), toMs: null, snapsAtMs: [], unreachableMs: 0 }
+      intervals.push(found.current)
+    },
+    async thaw(instance) {
+      const found = vms.get(instance)
+      if (!hasChannel(found)) return
+      mustAnswer(found, instance)
+      end(found)
+    },
+    async state(instance) {
+      const found = vms.get(instance)
+      if (!hasChannel(found)) return 'unknown'
+      mustAnswer(found, instance)
+      return found.current ? 'frozen' : 'thawed'
+    },
+  }
+
+  return {
+    port,
+    intervals,
+    boot(instance: string, agent: Vm['agent'] = 'alive'): void {
+      vms.set(instance, { agent, power: 'on', unreachableSinceMs: null, current: null })
+    },
+    setAgent(instance: string, agent: Vm['agent']): void {
+      const found = vms.get(instance)
+      if (!found) return
+      found.agent = agent
+      settleReach(found)
+    },
+    save(instance: string): void {
+      const found = vms.get(instance)
+      if (found?.power !== 'on') return
+      found.power = 'saved'
+      settleReach(found)
+    },
+    /** start, or resume from managedSave */
+    powerOn(instance: string): void {
+      const found = vms.get(instance)
+      if (!found) return
+      found.power = 'on'
+      settleReach(found)
+    },
+    powerOff(instance: string): void {
+      const found = vms.get(instance)
+      if (!found) return
+      settleReach(found)
+      end(found)
+      found.power = 'off'
+    },
+    isFrozen: (instance: string) => vms.get(instance)?.current != null,
+    frozenSinceMs: (instance: string) => vms.get(instance)?.current?.fromMs ?? null,
+    isRunning: (instance: string) => vms.get(instance)?.power === 'on',
+    noteSnap(instance: string): void {
+      vms.get(instance)?.current?.snapsAtMs.push(clock.nowMs())
+    },
+  }
+}

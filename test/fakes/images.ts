@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto'
+import { Failure, type FailureCode } from '../../shared/failures.ts'
+import { properties as ours } from '../../shared/names.ts'
+import type { Images } from '../../shared/ports/images.ts'
+import { GlanceError, wholeOf, type Glance } from './glance.ts'
+
+/** The port over a fake Glance. */
+export function fakeImages(glance: Glance): Images {
+  const me = 'rbdsnap'
+  const get = (id: string) => refused({ 404: 'IMAGE_GONE' }, () => glance.get(id))
+
+  return {
+    find: async (id) => structuredClone(glance.images.get(id) ?? null),
+
+    ofInstance: async (instance) =>
+      structuredClone(
+        [...glance.images.values()]
+          .filter((i) => i.properties['instance_uuid'] === instance)
+          .sort((a, b) => b.createdAtMs - a.createdAtMs),
+      ),
+
+    async ensureQueued({ id, name, owner, minDiskGib, properties }) {
+      const there = glance.images.get(id)
+      if (there && there.owner === owner && there.properties[ours.run] === properties[ours.run]) return
+      if (there) throw new Failure('NAME_TAKEN', `image ${id} is not of this run`)
+      refused({ 409: 'IMAGE_GONE' }, () =>
+        glance.create(me, { id, name, owner, minDiskGib, properties: { ...properties }, hasFormats: true }),
+      )
+    },
+
+    async claim(id, { minDiskGib, properties }) {
+      const image = get(id)
+      if (image.status !== 'queued') {
+        if (image.properties[ours.run] !== undefined && image.properties[ours.run] === properties[ours.run]) return
+        throw new Failure('NOVA_DID_IT', `image ${id} is ${image.status}`)
+      }
+      image.hasFormats = true
+      image.minDiskGib = minDiskGib
+      image.isProtected = true
+      Object.assign(image.properties, properties)
+    },
+
+    async ensureLocation(id, url, sizeBytes) {
+      const image = get(id)
+      if (image.status === 'queued') {
+        refused({ 400: 'LOCATION_REFUSED', 403: 'LOCATION_REFUSED' }, () => glance.addLocation(me, id, url))
+      }
+      if (image.status !== 'active' || image.sizeBytes !== sizeBytes || image.locations.join() !== url) {
+        throw new Failure('NAME_TAKEN', `image ${id} is ${image.status} at ${image.locations.join()}`)
+      }
+    },
+
+    async upload(id, bytes) {
+      const hash = createHash('md5')
+      let sizeBytes = 0
+      const measured = bytes.pipeThrough(
+        new TransformStream<Uint8Array, Uint8Array>({
+          transform(chunk, controller) {
+            hash.update(chunk)
+            sizeBytes += chunk.length
+            controller.enqueue(chunk)
+          },
+        }),
+      )
+      const image = get(id)
+      try {
+        if (image.status === 'active') await wholeOf(measured)
+        else await glance.upload(me, id, measured)
+      } catch (error) {
+        if (!(error instanceof GlanceError)) throw error
+        throw new Failure(image.status === 'queued' ? 'NAME_TAKEN' : 'GLANCE_UNREACHABLE', error.message)
+      }
+      const sent = { sizeBytes, md5: hash.digest('hex') }
+      if (image.sizeBytes !== sizeBytes || image.checksum !== sent.md5)
+        throw new Failure('NAME_TAKEN', `image ${id} has other bytes`)
+      return sent
+    },
+
+    async setProtected(id, isProtected) {
+      get(id).isProtected = isProtected
+    },
+    async setProperties(id, properties) {
+      Object.assign(get(id).properties, properties)
+    },
+    async removeProperties(id, names) {
+      const image = get(id)
+      for (const name of names) delete image.properties[name]
+    },
+
+    async ensureQueuedAbsent(id) {
+      const image = glance.images.get(id)
+      if (!image) return 'absent'
+      if (image.status !== 'queued' || image.isProtected) return 'kept'
+      glance.delete(me, id)
+      return 'absent'
+    },
+  }
+}
+
+function refused<T>(codes: Record<number, FailureCode>, act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    const code = error instanceof GlanceError ? codes[error.status] : undefined
+    if (code === undefined) throw error
+    throw new Failure(code, (error as GlanceError).message)
+  }
+}

@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    environment: 'node',
+    // a process for each file: several start servers, signal processes or open databases
+    pool: 'forks',
+    include: ['test/**/*.test.ts'],
+    // the lab needs a real Ceph and OpenStack, the bench a quiet machine
+    exclude: ['test/lab/**', 'test/bench/**', '**/node_modules/**'],
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 10_000,
+  },
+})
