@@ -51,9 +51,11 @@ async function afterNova(
   if (!image) throw new Failure('IMAGE_GONE', `image ${wish.image}`)
   if (image.status === 'active') throw new Failure('NOVA_DID_IT', `image ${wish.image} is active.`)
   if (server && isWorkingOnImage(server)) return { is: 'waiting', inMs: 1_000 }
-  if (state === 'foreign')
-    throw new Failure('NAME_TAKEN', `Nova's attempt is over and left a clone named ${wish.image} behind.`)
-  return null
+  if (state !== 'foreign') return null
+  // Nova removes its clone when it gives up, perhaps only since we looked.
+  if (!(await homeOf(ports).find(glanceVolume(wish, ctx.settings.glancePool), ctx.signal)))
+    return { is: 'waiting', inMs: 1_000 }
+  throw new Failure('NAME_TAKEN', `Nova's attempt is over and left a clone named ${wish.image} behind.`)
 }
 
 export const handler = lambda('clone', clone)

@@ -7,7 +7,7 @@ import type { Server } from '../shared/ports/compute.ts'
 import type { Image } from '../shared/ports/images.ts'
 import type { RunOutcome, RunRecord } from '../shared/ports/journal.ts'
 import { explain, runOfTakeOver, tagWishes, type Rule, type TagWish, type TakeOver } from '../shared/rules.ts'
-import type { Draft, Heard, MessageOf, Notification, Wish } from '../shared/run.ts'
+import type { Heard, MessageOf, Notification, Wish } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
 
 /**
@@ -56,15 +56,17 @@ async function beginTakeOver(
 ): Promise<Begun | null> {
   const { instance, project } = heard
   if (!instance || !project) return null
-  const known = runOfTakeOver(asked)
-  const before = known === null ? null : await ports.journal.find(instance, known)
-  if (before && before.hop > 0) return null
+  const before = await reservationOf(heard, instance, asked, ports)
+  if (before && (before.hop > 0 || before.outcome !== null)) return null
+  const named = asked.image ?? before?.wish.image ?? null
   const [server, image] = await Promise.all([
     ports.compute.find(instance, ctx.signal),
-    imageOfTakeOver(heard, asked, ports, ctx),
+    imageOfTakeOver(heard, named, ports, ctx),
   ])
-  if (!image && (asked.image === null || server)) return null
-  const id = image?.id ?? (asked.image as string)
+  const id = image?.id ?? named
+  if (id === null) return null
+  if (!image && server)
+    return before && backOut(before, new Failure('IMAGE_GONE', `image ${id} was deleted before we began.`))
   const wish: Wish = {
     run: takeOverRun(id),
     instance,
@@ -86,7 +88,7 @@ async function beginTakeOver(
     return refuse(wish, 'NOVA_DID_IT', `image ${id} was ${image.status} before we came.`, message, ports, ctx)
   }
   // Over the limit Nova simply does its own snapshot: nothing of it was touched.
-  if (refusal) return refuse(wish, refusal.code, refusal.words, message, ports, ctx)
+  if (refusal && !before) return refuse(wish, refusal.code, refusal.words, message, ports, ctx)
 
   const reserved = await ports.journal.reserve(reservation(wish, message, ['releaseClaim'], ctx))
   if (reserved.record.hop > 0 || reserved.record.outcome !== null) return null
@@ -101,12 +103,27 @@ async function beginTakeOver(
     )
   } catch (error) {
     if (!(error instanceof Failure) || error.kind === 'retry') throw error
-    if (error.kind === 'reject') return { record: reserved.record, next: turnedBack(wish, reserved.record, error) }
+    if (error.kind === 'reject') return backOut(reserved.record, error)
     const { code, message: reason } = error
     await ports.journal.save({ ...reserved.record, outcome: 'parked', code, reason, endedAtMs: ctx.clock.nowMs() })
     return null
   }
   return { record: reserved.record, next: { step: 'quiesce', wish: reserved.record.wish } }
+}
+
+/** The reservation of this wish. A legacy notification names no image: its own id tells it when it comes again. */
+async function reservationOf(
+  heard: Notification,
+  instance: string,
+  asked: TakeOver,
+  ports: Ports,
+): Promise<RunRecord | null> {
+  const run = runOfTakeOver(asked)
+  if (run !== null) return ports.journal.find(instance, run)
+  const open = await ports.journal.openOf(instance)
+  const isOfIt = ({ message: m }: RunRecord) =>
+    m.step === 'ingest' && m.heard.is === 'notification' && m.heard.messageId === heard.messageId
+  return open.find(isOfIt) ?? null
 }
 
 /**
@@ -115,11 +132,11 @@ async function beginTakeOver(
  */
 async function imageOfTakeOver(
   heard: Notification,
-  asked: TakeOver,
+  named: string | null,
   ports: Ports,
   ctx: Context,
 ): Promise<Image | null> {
-  if (asked.image !== null) return ports.images.find(asked.image, ctx.signal)
+  if (named !== null) return ports.images.find(named, ctx.signal)
   if (!heard.instance) return null
   const clockSkewMs = 5_000
   const made = await ports.images.ofInstance(heard.instance, ctx.signal)
@@ -138,12 +155,13 @@ async function beginTag(
 ): Promise<Begun | null> {
   const { instance, project } = heard
   if (!instance || !project) return null
-  const server = await ports.compute.find(instance, ctx.signal)
-  if (server && server.project === project && !server.tags.includes(asked.tag)) return null
+  // Before the server: a run takes its tag off before it ends, so whoever sees the tag after this has this epoch.
   const epoch = await ports.journal.tagEpoch(instance, asked.tag)
   const run = tagRun(instance, asked.tag, epoch)
   const before = await ports.journal.find(instance, run)
   if (before && before.hop > 0) return null
+  const server = await ports.compute.find(instance, ctx.signal)
+  if (!before && server?.project === project && !server.tags.includes(asked.tag)) return null
   const now = ctx.clock.nowMs()
   const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '')
   const wish: Wish = {
@@ -162,7 +180,7 @@ async function beginTag(
   const { record } = await ports.journal.reserve(reservation(wish, message, [], ctx))
   if (record.hop > 0 || record.outcome !== null) return null
   // The tag is the tenant's; taking it off again, and the run that says why, is the visible answer.
-  if (refusal) return { record, next: turnedBack(record.wish, record, new Failure(refusal.code, refusal.words)) }
+  if (refusal) return backOut(record, new Failure(refusal.code, refusal.words))
   return { record, next: { step: 'quiesce', wish: record.wish } }
 }
 
@@ -197,7 +215,7 @@ async function refusalOf(wish: Wish, server: Server | null, ports: Ports, ctx: C
   return null
 }
 
-/** Noted for whoever looks, with nothing begun. */
+/** Noted for whoever looks, with nothing begun; unless an earlier delivery died after it had reserved the run. */
 async function refuse(
   wish: Wish,
   code: FailureCode,
@@ -205,10 +223,10 @@ async function refuse(
   message: Message,
   ports: Ports,
   ctx: Context,
-): Promise<null> {
+): Promise<Begun | null> {
   const now = ctx.clock.nowMs()
   const outcome: RunOutcome = code === 'NOVA_DID_IT' ? 'nova-did-it' : 'rejected'
-  await ports.journal.reserve({
+  const { record, isNew } = await ports.journal.reserve({
     ...reservation(wish, message, [], ctx),
     hop: 1,
     outcome,
@@ -216,19 +234,14 @@ async function refuse(
     reason: words,
     endedAtMs: now,
   })
-  return null
+  const isBegun = record.hop > 0 || record.outcome !== null
+  return isNew || isBegun ? null : backOut(record, new Failure(code, words))
 }
 
-function turnedBack(wish: Wish, record: RunRecord, { code, words }: Failure): Draft<'unwind'> {
-  return {
-    step: 'unwind',
-    wish,
-    disk: null,
-    consistency: null,
-    why: [],
-    undos: record.undos,
-    because: { code, words, at: 'ingest' },
-  }
+function backOut(record: RunRecord, { code, words }: Failure): Begun {
+  const { wish, undos } = record
+  const because = { code, words, at: 'ingest' }
+  return { record, next: { step: 'unwind', wish, disk: null, consistency: null, why: [], undos, because } }
 }
 
 function reservation(wish: Wish, message: Message, undos: RunRecord['undos'], ctx: Context): RunRecord {

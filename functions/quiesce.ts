@@ -1,5 +1,5 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease } from '../shared/freeze.ts'
+import { instanceLease, release } from '../shared/freeze.ts'
 import { lambda } from '../shared/lambda.ts'
 import { isOff } from '../shared/server-state.ts'
 import { novaDisk } from '../shared/names.ts'
@@ -67,7 +67,7 @@ async function freeze(
 /** A freeze of an earlier delivery, or of a run that died, is in the way: nobody can vouch for it any more. */
 async function startOver(instance: string, lease: Lease, ports: Ports, ctx: Context): Promise<Outcome<'quiesce'>> {
   await ports.guest.thaw(instance, ctx.signal)
-  await ports.leases.save({ ...lease, holder: null, freeze: null })
+  await release(lease, ctx.clock.nowMs(), ports)
   return { is: 'waiting', inMs: 1_000 }
 }
 

@@ -22,11 +22,15 @@ export const snapshot: Step<'snapshot'> = async (run, ports, ctx) => {
   if (!wasFrozen && policy === 'require') {
     throw new Failure('QUIESCE_LOST', `instance ${wish.instance} was thawed before its disk was snapshotted.`)
   }
-  await volumes.ensureSnapshot(snap, ctx.signal)
+  try {
+    await volumes.ensureSnapshot(snap, ctx.signal)
+  } catch (error) {
+    // Nothing is gained by standing still while Ceph is away. Should this thaw fail, the armed one follows.
+    await thawNow(run, freeze, ports, ctx).catch(() => undefined)
+    throw error
+  }
   const isStill = wasFrozen && (await isFrozen(run, ports, ctx))
-  await ports.guest.thaw(wish.instance, ctx.signal)
-  const frozenMs = ctx.clock.nowMs() - freeze.askedAtMs
-  await release(wish.instance, freeze.epoch, ports)
+  const frozenMs = await thawNow(run, freeze, ports, ctx)
   if (!isStill && policy === 'require') {
     throw new Failure('QUIESCE_LOST', `instance ${wish.instance} was thawed while its disk was snapshotted.`)
   }
@@ -36,11 +40,23 @@ export const snapshot: Step<'snapshot'> = async (run, ports, ctx) => {
   return { is: 'done', next: { step: 'clone', wish, disk, consistency, why: [] } }
 }
 
+type Frozen = Extract<MessageOf<'snapshot'>['freeze'], { is: 'frozen' }>
+
 async function isFrozen(run: MessageOf<'snapshot'>, ports: Ports, ctx: Context): Promise<boolean> {
   if (run.freeze.is !== 'frozen') return false
   const lease = await ports.leases.find(instanceLease(run.wish.instance))
   const isOurs = lease?.epoch === run.freeze.epoch && lease.freeze !== null
   return isOurs && (await ports.guest.state(run.wish.instance, ctx.signal)) === 'frozen'
+}
+
+/** How long the guest stood still: until now, or until somebody else thawed it. */
+async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: Ports, ctx: Context): Promise<number> {
+  await ports.guest.thaw(wish.instance, ctx.signal)
+  const now = ctx.clock.nowMs()
+  const lease = await ports.leases.find(instanceLease(wish.instance))
+  if (lease?.epoch === freeze.epoch && lease.freeze) await release(lease, now, ports)
+  const thawedAtMs = lease?.thawed?.epoch === freeze.epoch ? lease.thawed.atMs : now
+  return thawedAtMs - freeze.askedAtMs
 }
 
 async function unfrozen(run: MessageOf<'snapshot'>, ports: Ports, ctx: Context): Promise<Consistency> {

@@ -1,5 +1,5 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease } from '../shared/freeze.ts'
+import { instanceLease, release } from '../shared/freeze.ts'
 import { lambdaThaw } from '../shared/lambda.ts'
 import type { MessageOf } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
@@ -27,7 +27,7 @@ export async function thaw(
     if (error.code !== 'QUIESCE_UNAVAILABLE') return { againInMs: 2_000 }
   }
   if (!lease.freeze.isConfirmed && ageMs < latestFreezeMs) return { againInMs: ctx.settings.freezeBudgetMs }
-  await ports.leases.save({ ...lease, holder: null, freeze: null })
+  await release(lease, ctx.clock.nowMs(), ports)
   return null
 }
 

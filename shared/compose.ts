@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { cephDashboard } from './adapters/ceph-dashboard.ts'
 import { glance } from './adapters/glance.ts'
@@ -20,8 +21,8 @@ export function compose(config: Config, clock: Clock): { ports: Ports; settings:
   const { journal, leases } = sqlite(config.RBDSNAP_JOURNAL.replace(/^sqlite:/, ''))
   const command = config.RBDSNAP_RBD_COMMAND.split(' ')
   const user = config.RBDSNAP_RBD_USER ?? null
-  // A cluster other than Glance's is called by its configuration file: that is how an operator tells them apart.
-  const otherConfs = Object.fromEntries(config.RBDSNAP_RBD_OTHER_CONFS.map((conf) => [conf, conf]))
+  // Ceph's own convention: a cluster is called as its configuration file is, /etc/ceph/CLUSTER.conf.
+  const otherConfs = Object.fromEntries(config.RBDSNAP_RBD_OTHER_CONFS.map((conf) => [basename(conf, '.conf'), conf]))
   const others = Object.entries(otherConfs).map(([name, conf]) => [name, rbdVolumes({ command, conf, user })] as const)
   const home = cephDashboard({
     urls: config.RBDSNAP_CEPH_URLS,

@@ -1,3 +1,4 @@
+import type { Lease } from './ports/journal.ts'
 import type { Ports } from './step.ts'
 
 /** The lease that one freeze at a time is taken under; its epoch tells this freeze from every other. */
@@ -6,7 +7,6 @@ export function instanceLease(instance: string): string {
 }
 
 /** After a thaw: the lease is free again, unless somebody else has it by now. */
-export async function release(instance: string, epoch: number, ports: Pick<Ports, 'leases'>): Promise<void> {
-  const lease = await ports.leases.find(instanceLease(instance))
-  if (lease?.epoch === epoch) await ports.leases.save({ ...lease, holder: null, freeze: null })
+export async function release(lease: Lease, nowMs: number, ports: Pick<Ports, 'leases'>): Promise<void> {
+  await ports.leases.save({ ...lease, holder: null, freeze: null, thawed: { epoch: lease.epoch, atMs: nowMs } })
 }

@@ -1,5 +1,11 @@
 import middy from '@middy/core'
-import type { APIGatewayProxyStructuredResultV2, Context as LambdaContext, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
+import type {
+  APIGatewayProxyStructuredResultV2,
+  Context as LambdaContext,
+  SQSBatchResponse,
+  SQSEvent,
+  SQSRecord,
+} from 'aws-lambda'
 import { randomUUID } from 'node:crypto'
 import { blacken } from './blacken.ts'
 import { compose, systemClock } from './compose.ts'
@@ -65,7 +71,11 @@ export function lambdaStatus(
     } catch (error) {
       log({ step: 'status', says: 'failed', ...sayError(error) })
       const code = error instanceof Failure ? error.code : 'UNKNOWN'
-      return { statusCode: 503, headers, body: JSON.stringify({ health: 'HEALTH_ERR', code, says: failures[code].says }) }
+      return {
+        statusCode: 503,
+        headers,
+        body: JSON.stringify({ health: 'HEALTH_ERR', code, says: failures[code].says }),
+      }
     }
   }) as unknown as () => Promise<APIGatewayProxyStructuredResultV2>
 }

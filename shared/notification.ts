@@ -108,7 +108,11 @@ function versionedName(legacy: string): string {
     short
       .replace(/^instance\.finish_resize\./, 'instance.resize_finish.')
       .replace(/^instance\.resize\.(prep|confirm|revert)\./, 'instance.resize_$1.')
-      .replace(/^instance\.live_migration\.(\w+)\.(start|end)$/, 'instance.live_migration_$1.$2')
+      // live_migration._post, live_migration.post.dest, live.migration.abort: nova/compute/manager.py was never of one mind
+      .replace(
+        /^instance\.live[._]migration\._?([\w.]+)\.(start|end)$/,
+        (_all, what: string, when: string) => `instance.live_migration_${what.replaceAll('.', '_')}.${when}`,
+      )
   )
 }
 

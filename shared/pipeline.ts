@@ -8,21 +8,22 @@ import type { RunStep } from './run.ts'
  * divert    where it goes when RBD cannot do it
  * undo      noted in the journal before the step acts; `unwind` runs the noted ones in reverse
  * givesUp   what a final failure leads to: before the image is active everything is undone, after it only a person decides
- * tries     failures of one step before it gives up; the first pause is everyMs and doubles, with jitter
+ * tries     failures of one step before it gives up; the first pause is everyMs and doubles, up to half a minute, with jitter.
+ *           A Ceph manager that dies is missed for 33 s (mon_mgr_beacon_grace), so a step outlasts minutes, not seconds.
  * leashMs   how long a step may take in all, waits included
  * timeoutMs of the function; the queue hides the message for longer than that
- * parallel  functions at once. Those that talk to Ceph sum up to 8: a manager's dashboard has 10 threads and a listen
- *           backlog of 5, and 16 connections at once were reset (Ceph 16.2).
+ * parallel  functions of this step at once. All that talk to Ceph's manager share `cephAtOnce` besides.
  */
+// prettier-ignore -- a table reads as a table
 export const pipeline = {
   quiesce: {
     next: ['snapshot'],
     divert: null,
     undo: 'thaw',
     givesUp: 'unwind',
-    tries: 4,
+    tries: 12,
     everyMs: 1_000,
-    leashMs: 300_000,
+    leashMs: 900_000,
     timeoutMs: 15_000,
     parallel: 4,
   },
@@ -31,33 +32,33 @@ export const pipeline = {
     divert: null,
     undo: 'dropSourceSnapshot',
     givesUp: 'unwind',
-    tries: 5,
+    tries: 12,
     everyMs: 1_000,
-    leashMs: 300_000,
+    leashMs: 900_000,
     timeoutMs: 15_000,
-    parallel: 2,
+    parallel: 8,
   },
   clone: {
     next: ['register'],
     divert: 'fallback',
     undo: 'dropClone',
     givesUp: 'unwind',
-    tries: 6,
+    tries: 12,
     everyMs: 1_000,
     leashMs: 3_600_000,
     timeoutMs: 15_000,
-    parallel: 2,
+    parallel: 8,
   },
   register: {
     next: ['flatten'],
     divert: 'fallback',
     undo: 'dropRecord',
     givesUp: 'unwind',
-    tries: 6,
+    tries: 12,
     everyMs: 1_000,
     leashMs: 900_000,
     timeoutMs: 15_000,
-    parallel: 2,
+    parallel: 4,
   },
   // ---- point of no return: the image is active; from here only forward ----
   flatten: {
@@ -69,7 +70,7 @@ export const pipeline = {
     everyMs: 5_000,
     leashMs: 86_400_000,
     timeoutMs: 15_000,
-    parallel: 1,
+    parallel: 4,
   },
   cleanup: {
     next: [],
@@ -80,7 +81,7 @@ export const pipeline = {
     everyMs: 5_000,
     leashMs: 86_400_000,
     timeoutMs: 15_000,
-    parallel: 1,
+    parallel: 4,
   },
   // ---- the slow road ----
   fallback: {
@@ -88,11 +89,11 @@ export const pipeline = {
     divert: null,
     undo: 'dropCopy',
     givesUp: 'unwind',
-    tries: 4,
+    tries: 12,
     everyMs: 5_000,
     leashMs: 21_600_000,
     timeoutMs: 900_000,
-    parallel: 1,
+    parallel: 2,
   },
   // ---- the way back ----
   unwind: {
@@ -104,16 +105,23 @@ export const pipeline = {
     everyMs: 2_000,
     leashMs: 86_400_000,
     timeoutMs: 30_000,
-    parallel: 1,
+    parallel: 4,
   },
 } as const satisfies Record<RunStep, PipelineRow>
 
 /** The functions that no run passes through: the door, the dead man's switch and the broom. */
+// prettier-ignore -- a table reads as a table
 export const besides = {
   ingest: { timeoutMs: 15_000, parallel: 4 },
   thaw: { timeoutMs: 15_000, parallel: 4 },
   sweep: { timeoutMs: 60_000, parallel: 1 },
 } as const
+
+/**
+ * A manager's dashboard has 10 worker threads and a listen backlog of 5; of 128 calls at 16 at once 2 were reset (Ceph 16.2).
+ * Every step of a run talks to it, so that many functions of runs are at work at once, whichever their steps.
+ */
+export const cephAtOnce = 8
 
 export type UndoName = 'releaseClaim' | 'thaw' | 'dropSourceSnapshot' | 'dropClone' | 'dropRecord' | 'dropCopy'
 export type NextOf<S extends RunStep> = (typeof pipeline)[S]['next'][number]
@@ -140,7 +148,9 @@ export type Decision =
   | { do: 'unwind' }
   | { do: 'park' }
 
-const longestPauseMs = 900_000
+const longestPauseMs = 30_000
+/** SQS delays no longer, and a service that asks for more is asked again then. */
+const longestRetryAfterMs = 900_000
 
 /**
  * What happened -> what happens next. Pure; `jitter` is a number from 0 to 1.
@@ -159,5 +169,5 @@ export function decide(at: RunStep, tries: number, ageMs: number, result: Result
   if (isOverdue || tries + 1 >= row.tries) return giveUp
   const pauseMs = Math.min(row.everyMs * 2 ** tries, longestPauseMs)
   const inMs = failure.retryInMs ?? Math.round(pauseMs * (0.5 + jitter / 2))
-  return { do: 'again', inMs: Math.min(inMs, longestPauseMs), countsAsTry: true }
+  return { do: 'again', inMs: Math.min(inMs, longestRetryAfterMs), countsAsTry: true }
 }

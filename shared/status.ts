@@ -13,8 +13,17 @@ export interface Status {
 const slowAfterMs = 3_600_000
 const parkedShown = 20
 
-export async function statusOf(journal: Journal, leases: Leases, nowMs: number, freezeBudgetMs: number): Promise<Status> {
-  const [counts, frozen, parked] = await Promise.all([journal.counts(), leases.frozen(), journal.listParked(parkedShown)])
+export async function statusOf(
+  journal: Journal,
+  leases: Leases,
+  nowMs: number,
+  freezeBudgetMs: number,
+): Promise<Status> {
+  const [counts, frozen, parked] = await Promise.all([
+    journal.counts(),
+    leases.frozen(),
+    journal.listParked(parkedShown),
+  ])
   const byStep = Object.fromEntries(counts.flatMap((c) => (c.outcome === null ? [[c.step ?? 'ingest', c.runs]] : [])))
   const ended = Object.fromEntries(counts.flatMap((c) => (c.outcome === null ? [] : [[c.outcome, c.runs]])))
   const open = counts.filter((c) => c.outcome === null)
@@ -26,9 +35,14 @@ export async function statusOf(journal: Journal, leases: Leases, nowMs: number, 
   const parkedRuns = ended['parked'] ?? 0
   const checks: Status['checks'] = []
   if (overdue.length > 0) {
-    checks.push({ code: 'FREEZE_OVERDUE', severity: 'error', summary: `${overdue.length} guests frozen beyond the budget` })
+    checks.push({
+      code: 'FREEZE_OVERDUE',
+      severity: 'error',
+      summary: `${overdue.length} guests frozen beyond the budget`,
+    })
   }
-  if (parkedRuns > 0) checks.push({ code: 'RUNS_PARKED', severity: 'warn', summary: `${parkedRuns} runs wait for a person` })
+  if (parkedRuns > 0)
+    checks.push({ code: 'RUNS_PARKED', severity: 'warn', summary: `${parkedRuns} runs wait for a person` })
   if (parked.length > 0) {
     const many = parked.length === parkedShown ? `${parkedShown} or more` : String(parked.length)
     checks.push({ code: 'MESSAGES_PARKED', severity: 'warn', summary: `${many} messages could not be read` })

@@ -1,4 +1,4 @@
-import { instanceLease } from './freeze.ts'
+import { instanceLease, release } from './freeze.ts'
 import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
 import type { UndoName } from './pipeline.ts'
 import type { RbdState } from './ports/volumes.ts'
@@ -34,7 +34,7 @@ export const undos: Record<UndoName, Undo> = {
     const lease = await ports.leases.find(instanceLease(wish.instance))
     if (lease?.holder !== wish.run || !lease.freeze) return 'undone'
     await ports.guest.thaw(wish.instance, ctx.signal)
-    await ports.leases.save({ ...lease, holder: null, freeze: null })
+    await release(lease, ctx.clock.nowMs(), ports)
     return 'undone'
   },
 

@@ -30,7 +30,15 @@ export interface RunView {
   disk: string | null
   source_snapshot: string | null
   undos: string[]
-  steps: { step: string; started_at: string; took_ms: number | null; tries: number; outcome: string; code: string | null; words: string | null }[]
+  steps: {
+    step: string
+    started_at: string
+    took_ms: number | null
+    tries: number
+    outcome: string
+    code: string | null
+    words: string | null
+  }[]
 }
 
 export function view(record: RunRecord): RunView {

@@ -24,9 +24,13 @@ export async function demoCloud(session: Session): Promise<DemoCloud> {
   const { token, compute } = await login(env['OS_AUTH_URL'] ?? '')
 
   async function control<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const answer = await fetch(`${controlUrl}${path}`, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
+    const answer = await fetch(`${controlUrl}${path}`, {
+      method,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
     const text = await answer.text()
-    if (!answer.ok) throw new Failure('UNKNOWN', `the embedded cloud: ${method} ${path}: ${answer.status} ${text.slice(0, 200)}`)
+    if (!answer.ok)
+      throw new Failure('UNKNOWN', `the embedded cloud: ${method} ${path}: ${answer.status} ${text.slice(0, 200)}`)
     return (text === '' ? null : JSON.parse(text)) as T
   }
   async function nova(method: string, path: string, body?: unknown): Promise<void> {
@@ -35,7 +39,8 @@ export async function demoCloud(session: Session): Promise<DemoCloud> {
       headers: { 'x-auth-token': token, 'x-openstack-nova-api-version': '2.79', 'content-type': 'application/json' },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
-    if (!answer.ok) throw new Failure('NOVA_REFUSED', `${method} ${path}: ${answer.status} ${(await answer.text()).slice(0, 200)}`)
+    if (!answer.ok)
+      throw new Failure('NOVA_REFUSED', `${method} ${path}: ${answer.status} ${(await answer.text()).slice(0, 200)}`)
   }
   return {
     tag: (server, tag) => nova('PUT', `/servers/${server}/tags/${encodeURIComponent(tag)}`),

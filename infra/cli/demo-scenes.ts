@@ -55,12 +55,19 @@ const consistentClone: Scene = byTag('clone disk, by tag', server.clone, async (
 })
 
 const flatDisk: Scene = byTag('flat disk, by tag', server.flat, async (run, runs, cloud) =>
-  first([wants(run, runs, { outcome: 'active', consistency: 'filesystem', road: 'clone' }), await nothingLeft(cloud, run)]),
+  first([
+    wants(run, runs, { outcome: 'active', consistency: 'filesystem', road: 'clone' }),
+    await nothingLeft(cloud, run),
+  ]),
 )
+
+const quickNova = { start: 50, snapshot: 0, clone: 0, flatten: 0, register: 0, convert: 200, upload: 0, end: 0 }
 
 const takeOverWon: Scene = {
   title: 'createImage, Nova goes the long way: taken over',
   async play(cloud) {
+    // Long enough for us to be there first, as any disk with more than a few GiB is.
+    await cloud.control('PUT', '/nova', { waitsMs: { ...quickNova, convert: 15_000 } })
     const image = { id: crypto.randomUUID(), isGone: true }
     const instance = await cloud.addServer({ name: 'demo-take-over-won', disk: 'flat', sizeGib: 2, agent: 'on', image })
     await cloud.act(instance, { createImage: { name: 'taken-over' } })
@@ -80,6 +87,8 @@ const takeOverWon: Scene = {
 const takeOverLost: Scene = {
   title: 'createImage, Nova goes direct: left to Nova',
   async play(cloud) {
+    // A flatten takes Nova a while; its clone is there first all the same.
+    await cloud.control('PUT', '/nova', { waitsMs: { ...quickNova, convert: 15_000, flatten: 5_000 } })
     const instance = await cloud.addServer({ name: 'demo-take-over-lost', disk: 'clone', sizeGib: 2, agent: 'none' })
     await cloud.act(instance, { createImage: { name: 'novas-own' } })
     return { instance, isOurs: all }
@@ -104,7 +113,11 @@ const required: Scene = byTag('consistency required, no guest agent', server.req
 })
 
 const copied: Scene = byTag('clone refused: copied inside Ceph', server.noLayering, async (run, runs, cloud) =>
-  first([wants(run, runs, { outcome: 'fallback', road: 'copy' }), run.reason ? null : 'no reason given', await nothingLeft(cloud, run)]),
+  first([
+    wants(run, runs, { outcome: 'fallback', road: 'copy' }),
+    run.reason ? null : 'no reason given',
+    await nothingLeft(cloud, run),
+  ]),
 )
 
 const uploaded: Scene = {
@@ -112,7 +125,10 @@ const uploaded: Scene = {
   async play(cloud) {
     // Stopped, so that its bytes can be compared afterwards.
     await cloud.act(server.otherCluster, { 'os-stop': null })
-    await until(async () => (await cloud.control<{ vmState: string }>('GET', `/servers/${server.otherCluster}`)).vmState === 'stopped')
+    await until(
+      async () =>
+        (await cloud.control<{ vmState: string }>('GET', `/servers/${server.otherCluster}`)).vmState === 'stopped',
+    )
     const sha256 = await cloud.fingerprint({ cluster: 'b', pool: 'vms', image: `${server.otherCluster}_disk` })
     await cloud.tag(server.otherCluster, 'snapshot')
     return { instance: server.otherCluster, isOurs: all, sha256 }
@@ -151,7 +167,8 @@ const duplicates: Scene = {
   async play(_cloud, session) {
     const pair = capturedPair()
     const [versioned] = pair
-    for (const heard of [...pair, versioned]) await session.queue.send({ v: messageVersion, step: 'ingest', tries: 0, heard })
+    for (const heard of [...pair, versioned])
+      await session.queue.send({ v: messageVersion, step: 'ingest', tries: 0, heard })
     return { instance: versioned.instance ?? '', isOurs: (record) => record.wish.trigger.is === 'take-over' }
   },
   check: async (run, runs, cloud) => first([wants(run, runs, { outcome: 'active' }), await nothingLeft(cloud, run)]),
@@ -162,7 +179,9 @@ const functionKilled: Scene = {
   async play(cloud, session) {
     const instance = await cloud.addServer({ name: 'demo-killed', disk: 'clone', sizeGib: 2, agent: 'none' })
     await cloud.tag(instance, 'snapshot')
-    await until(async () => (await session.journal.openOf(instance)).some((r) => r.message.step === 'clone' && r.claim !== null))
+    await until(async () =>
+      (await session.journal.openOf(instance)).some((r) => r.message.step === 'clone' && r.claim !== null),
+    )
     kill(session)
     return { instance, isOurs: all }
   },
@@ -192,7 +211,14 @@ const frozenAlone: Scene = {
     ])
   },
 }
-const hangSnapCreate = { service: 'dashboard', method: 'POST', path: '_disk/snap$', when: 'before', does: { is: 'hang' }, times: 1 }
+const hangSnapCreate = {
+  service: 'dashboard',
+  method: 'POST',
+  path: '_disk/snap$',
+  when: 'before',
+  does: { is: 'hang' },
+  times: 1,
+}
 
 /** Those of an act run side by side; the acts one after the other, because a killed manager is killed for all. */
 export const acts: Scene[][] = [
@@ -221,10 +247,13 @@ async function nothingLeft(cloud: DemoCloud, run: RunView): Promise<string | nul
   const { clusters, images, servers } = await cloud.control<World>('GET', '/world')
   const volumes = Object.values(clusters).flatMap((c) => Object.values(c.pools).flat())
   const snaps = volumes.flatMap((v) => (v.snaps ?? []).map((s) => `${v.name}@${s.name}`))
-  const left = snaps.find((s) => s.endsWith(`@rbdsnap-${run.run}`)) ?? volumes.find((v) => v.name === `rbdsnap-${run.run}-copy`)?.name
+  const left =
+    snaps.find((s) => s.endsWith(`@rbdsnap-${run.run}`)) ??
+    volumes.find((v) => v.name === `rbdsnap-${run.run}-copy`)?.name
   if (left) return `${left} was left`
   const isActive = images.some((i) => i.id === run.image_id && i.status === 'active')
-  if (!isActive && volumes.some((v) => v.name === run.image_id)) return `the volume ${run.image_id} was left without its image`
+  if (!isActive && volumes.some((v) => v.name === run.image_id))
+    return `the volume ${run.image_id} was left without its image`
   const tags = servers.find((s) => s.id === run.instance)?.tags ?? []
   return tags.includes('snapshot') ? 'the tag was left on the server' : null
 }
@@ -234,13 +263,21 @@ interface World {
   servers: { id: string; tags: string[] }[]
 }
 
+/** What the bytes say that the guest wrote about itself; false also when there is no such image. */
 async function evidence(cloud: DemoCloud, image: string): Promise<boolean> {
   const query = new URLSearchParams({ pool: 'images', image, snap: 'snap' })
-  return (await cloud.control<{ isFrozen: boolean }>('GET', `/evidence?${query.toString()}`)).isFrozen
+  const asked = cloud.control<{ isFrozen: boolean }>('GET', `/evidence?${query.toString()}`)
+  return asked.then(
+    (e) => e.isFrozen,
+    () => false,
+  )
 }
 
 function guest(cloud: DemoCloud, instance: string) {
-  return cloud.control<{ isFrozen: boolean; freezes: { frozenAtMs: number; thawedAtMs: number | null }[] }>('GET', `/guests/${instance}`)
+  return cloud.control<{ isFrozen: boolean; freezes: { frozenAtMs: number; thawedAtMs: number | null }[] }>(
+    'GET',
+    `/guests/${instance}`,
+  )
 }
 
 function kill(session: Session): void {
@@ -264,7 +301,8 @@ function capturedPair(): [Notification, Notification] {
     return h.is === 'notification' && h.event === 'instance.snapshot.start' ? [h] : []
   })
   for (const versioned of heard.filter((h) => h.format === 'versioned')) {
-    const isTwin = (h: Notification) => h.format === 'legacy' && h.instance === versioned.instance && Math.abs(h.atMs - versioned.atMs) < 100
+    const isTwin = (h: Notification) =>
+      h.format === 'legacy' && h.instance === versioned.instance && Math.abs(h.atMs - versioned.atMs) < 100
     const legacy = heard.find(isTwin)
     if (legacy) return [versioned, legacy]
   }

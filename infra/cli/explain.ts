@@ -35,12 +35,22 @@ export function tagEpochs(journalPath: string | null): TagEpoch {
 }
 
 /** One explanation a wish: a notification may carry several tags. */
-export async function explainBody(file: string, body: unknown, rules: Rules, tagEpoch: TagEpoch): Promise<Explanation[]> {
+export async function explainBody(
+  file: string,
+  body: unknown,
+  rules: Rules,
+  tagEpoch: TagEpoch,
+): Promise<Explanation[]> {
   const heard = hear(body)
   if (heard.is === 'unreadable') return [unreadable(file, heard.why)]
   if (heard.is !== 'notification') throw new Failure('UNKNOWN', `a body was heard as ${heard.is}.`)
   const explained = explain(heard, rules)
-  const base = { ...common(file, heard), decision: explained.decision, rule: explained.rule?.name ?? null, reason: explained.reason }
+  const base = {
+    ...common(file, heard),
+    decision: explained.decision,
+    rule: explained.rule?.name ?? null,
+    reason: explained.reason,
+  }
   if (explained.decision !== 'request') return [{ ...base, run: null, image_id: heard.image }]
   return Promise.all(
     explained.wishes.map(async (wish) => {

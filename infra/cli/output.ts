@@ -21,7 +21,13 @@ export function printList(rows: Row[], preferred: string[], { format, columns }:
   const names = columns.length > 0 ? columns : preferred
   const cells = rows.map((row) => names.map((name) => cell(row[name])))
   if (format === 'value') return cells.forEach((line) => write(line.join(' ')))
-  write(table(names, cells))
+  write(table(names, cells.map((line) => line.map(shorten))))
+}
+
+/** A list is read line by line; the whole text is in `-f json` and in `show`. */
+const widestCell = 72
+function shorten(text: string): string {
+  return text.length > widestCell ? `${text.slice(0, widestCell - 3)}...` : text
 }
 
 export function printOne(row: Row, { format, columns }: Output): void {
@@ -29,7 +35,12 @@ export function printOne(row: Row, { format, columns }: Output): void {
   if (format === 'json') return write(JSON.stringify(chosen, null, 2))
   if (format === 'yaml') return write(stringify(chosen).trimEnd())
   if (format === 'value') return Object.values(chosen).forEach((value) => write(cell(value)))
-  write(table(['field', 'value'], Object.entries(chosen).map(([name, value]) => [name, cell(value)])))
+  write(
+    table(
+      ['field', 'value'],
+      Object.entries(chosen).map(([name, value]) => [name, cell(value)]),
+    ),
+  )
 }
 
 /** For people at a terminal, never for programs: stderr. */
@@ -43,7 +54,8 @@ function write(text: string): void {
 
 function pick(row: Row, columns: string[]): Row {
   const unknown = columns.filter((name) => !(name in row))
-  if (unknown.length > 0) throw new Failure('BAD_REQUEST', `no column ${unknown.join(', ')}; there are: ${Object.keys(row).join(', ')}.`)
+  if (unknown.length > 0)
+    throw new Failure('BAD_REQUEST', `no column ${unknown.join(', ')}; there are: ${Object.keys(row).join(', ')}.`)
   return Object.fromEntries(columns.map((name) => [name, row[name]]))
 }
 

@@ -29,7 +29,19 @@ const usage = `usage: rbdsnap <command> [options]
   -f, --format table|json|yaml|value     -c, --column NAME (may be repeated)
   RBDSNAP_DATA_DIR holds queue, journal and cloud of the embedded stack; without it a fresh folder is used and removed.`
 
-const runColumns = ['run', 'instance', 'trigger', 'outcome', 'consistency', 'road', 'frozen_ms', 'usable_ms', 'image_id', 'code', 'reason']
+const runColumns = [
+  'run',
+  'instance',
+  'trigger',
+  'outcome',
+  'consistency',
+  'road',
+  'frozen_ms',
+  'usable_ms',
+  'image_id',
+  'code',
+  'reason',
+]
 
 interface Command {
   args: string[]
@@ -63,7 +75,11 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
     const session = await openSession()
     try {
       const runs = await replay(events, session, rules)
-      printList(runs.map((r) => ({ ...r })), runColumns, output)
+      printList(
+        runs.map((r) => ({ ...r })),
+        runColumns,
+        output,
+      )
       return runs.some((r) => r.outcome === 'parked') ? 1 : 0
     } finally {
       await session.close()
@@ -84,14 +100,18 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
         printList(runs, ['run', 'instance', 'trigger', 'state', 'step', ...runColumns.slice(3)], output)
         return 0
       }
-      if (verb !== 'show' || id === undefined) throw new Failure('BAD_REQUEST', 'say `run list` or `run show RUN|IMAGE`.')
+      if (verb !== 'show' || id === undefined)
+        throw new Failure('BAD_REQUEST', 'say `run list` or `run show RUN|IMAGE`.')
       const record = await journal.byRunOrImage(id.toLowerCase())
       if (!record) throw new Failure('BAD_REQUEST', `the journal ${path} has no run or image ${id}.`)
       const { steps, ...run } = view(record)
       if (output.format !== 'table') printOne({ ...run, steps }, output)
       else {
         printOne(run, output)
-        printList(steps, ['step', 'started_at', 'took_ms', 'tries', 'outcome', 'code', 'words'], { ...output, columns: [] })
+        printList(steps, ['step', 'started_at', 'took_ms', 'tries', 'outcome', 'code', 'words'], {
+          ...output,
+          columns: [],
+        })
       }
       return 0
     } finally {
@@ -131,8 +151,14 @@ async function explainAll(events: ReturnType<typeof readEvents>, output: Output)
   const explained = (await Promise.all(events.map((e) => explainBody(e.path, e.body, rules, epochs)))).flat()
   const [only] = explained
   if (only && explained.length === 1) printOne({ ...only }, output)
-  else printList(explained.map((e) => ({ ...e })), ['file', 'event_type', 'format', 'decision', 'rule', 'run', 'reason'], output)
-  for (const { file, reason } of explained.filter((e) => e.decision === 'park')) say(new Failure('BAD_NOTIFICATION', `${file}: ${reason}`))
+  else
+    printList(
+      explained.map((e) => ({ ...e })),
+      ['file', 'event_type', 'format', 'decision', 'rule', 'run', 'reason'],
+      output,
+    )
+  for (const { file, reason } of explained.filter((e) => e.decision === 'park'))
+    say(new Failure('BAD_NOTIFICATION', `${file}: ${reason}`))
   return explained.some((e) => e.decision === 'park') ? 1 : 0
 }
 
@@ -143,7 +169,8 @@ function need(args: string[], what: string): string[] {
 
 function needJournal(): string {
   const path = journalPath()
-  if (path === null) throw new Failure('BAD_SETTING', 'RBDSNAP_DATA_DIR or RBDSNAP_JOURNAL must say where the journal is.')
+  if (path === null)
+    throw new Failure('BAD_SETTING', 'RBDSNAP_DATA_DIR or RBDSNAP_JOURNAL must say where the journal is.')
   if (!existsSync(path)) throw new Failure('BAD_SETTING', `there is no journal at ${path} yet.`)
   return path
 }
@@ -173,9 +200,11 @@ async function main(argv: string[]): Promise<number> {
   const command = commands[name]
   if (!command || !Object.hasOwn(commands, name)) throw new Failure('BAD_REQUEST', `there is no command ${name}.`)
   const format = values.format as Format
-  if (!formats.includes(format)) throw new Failure('BAD_REQUEST', `-f ${values.format}: say one of ${formats.join(', ')}.`)
+  if (!formats.includes(format))
+    throw new Failure('BAD_REQUEST', `-f ${values.format}: say one of ${formats.join(', ')}.`)
   const limit = Number(values.limit)
-  if (!Number.isInteger(limit) || limit < 1) throw new Failure('BAD_REQUEST', `--limit ${values.limit}: say a whole number.`)
+  if (!Number.isInteger(limit) || limit < 1)
+    throw new Failure('BAD_REQUEST', `--limit ${values.limit}: say a whole number.`)
   return command({ args, output: { format, columns: values.column }, dryRun: values['dry-run'], limit })
 }
 

@@ -9,9 +9,13 @@ import type { Session } from './session.ts'
 const lookEveryMs = 100
 const patienceMs = 300_000
 
-export async function untilAtRest(session: Session, onChange: (run: RunView) => void = () => undefined): Promise<void> {
+/** @param seen what `onChange` was told before, so that nothing is told twice */
+export async function untilAtRest(
+  session: Session,
+  onChange: (run: RunView) => void = () => undefined,
+  seen = new Map<string, string>(),
+): Promise<void> {
   const endAtMs = Date.now() + patienceMs
-  const seen = new Map<string, string>()
   let quietLooks = 0
   while (quietLooks < 3) {
     const open = await session.journal.overdue(Number.MAX_SAFE_INTEGER, 1_000)
@@ -26,7 +30,10 @@ export async function untilAtRest(session: Session, onChange: (run: RunView) => 
     quietLooks = isQuiet ? quietLooks + 1 : 0
     if (Date.now() > endAtMs) {
       const runs = open.map((r) => `${r.wish.run} at ${r.message.step}`).join(', ')
-      throw new Failure('OVERDUE', `After ${patienceMs / 1000} s there is still work: ${runs || 'notifications not taken'}.`)
+      throw new Failure(
+        'OVERDUE',
+        `After ${patienceMs / 1000} s there is still work: ${runs || 'notifications not taken'}.`,
+      )
     }
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs))
   }

@@ -61,7 +61,10 @@ async function depthOf(client: SQSClient, queueUrl: string): Promise<number | nu
   try {
     const answer = await client.send(new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['All'] }))
     const counts = ['', 'NotVisible', 'Delayed'].map((which) => `ApproximateNumberOfMessages${which}`)
-    return counts.reduce((sum, name) => sum + Number(answer.Attributes?.[name as keyof typeof answer.Attributes] ?? 0), 0)
+    return counts.reduce(
+      (sum, name) => sum + Number(answer.Attributes?.[name as keyof typeof answer.Attributes] ?? 0),
+      0,
+    )
   } catch {
     return null
   }

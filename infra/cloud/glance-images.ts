@@ -1,4 +1,4 @@
-import type { Token } from './keystone.ts'
+import type { Token } from './keystone-tokens.ts'
 
 /** Who asks, as far as Glance's policies look. */
 export type Who = Pick<Token, 'projectId' | 'roles'>
@@ -97,10 +97,14 @@ function isCount(value: unknown): boolean {
   return Number.isInteger(value) && Number(value) >= 0
 }
 
-/** Sets one field or property, by Glance's schema and rules. `id` and `locations` have calls of their own. */
-export function setField(image: ImageRow, name: string, value: unknown): void {
+export function checkSettable(name: string): void {
   if (readOnly.has(name) || name === 'id') throw new GlanceRefusal(403, `Attribute '${name}' is read-only.`)
   if (reserved.has(name)) throw new GlanceRefusal(403, `Attribute '${name}' is reserved.`)
+}
+
+/** Sets one field or property, by Glance's schema and rules. `id` and `locations` have calls of their own. */
+export function setField(image: ImageRow, name: string, value: unknown): void {
+  checkSettable(name)
   const isFormat = name === 'disk_format' || name === 'container_format'
   if (isFormat && !['queued', 'importing'].includes(image.status))
     throw new GlanceRefusal(403, `Attribute ${name} can be only replaced for a queued image.`)

@@ -1,4 +1,13 @@
-import { GlanceRefusal, hasField, type ImageRow, isAdmin, setField, unsetField, type Who } from './glance-images.ts'
+import {
+  checkSettable,
+  GlanceRefusal,
+  hasField,
+  type ImageRow,
+  isAdmin,
+  setField,
+  unsetField,
+  type Who,
+} from './glance-images.ts'
 import { addLocation, removeLocation } from './glance-locations.ts'
 import type { RbdStore } from './glance-store.ts'
 
@@ -49,6 +58,7 @@ function patchField(image: ImageRow, { op, value }: PatchOp, name: string, who: 
     if (!unsetField(image, name)) throw new GlanceRefusal(409, `Property ${name} does not exist.`)
     return
   }
+  checkSettable(name)
   if (op === 'replace' && !hasField(image, name)) throw new GlanceRefusal(409, `Property ${name} does not exist.`)
   if (name === 'owner' && !isAdmin(who) && value !== image.owner)
     throw new GlanceRefusal(403, "You are not permitted to modify 'owner' on this image.")

@@ -43,6 +43,7 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 export function glanceService(records: Records, store: RbdStore) {
   const images = records.table<ImageRow>('image')
   const settings = records.table<GlanceSettings>('glance-settings')
+  const timers = new Set<NodeJS.Timeout>()
   const current = () => ({ ...usualGlance, ...settings.get('') })
 
   function visible(who: Who, id: string): ImageRow {
@@ -169,10 +170,12 @@ export function glanceService(records: Records, store: RbdStore) {
   }
 
   function activateSoon(id: string) {
-    setTimeout(() => {
+    const timer = setTimeout(() => {
+      timers.delete(timer)
       const now = images.get(id)
       if (now?.status === 'importing') save({ ...now, status: 'active' })
     }, 150)
+    timers.add(timer)
   }
 
   for (const image of images.all()) if (image.status === 'importing') activateSoon(image.id)
@@ -193,6 +196,9 @@ export function glanceService(records: Records, store: RbdStore) {
     remove,
     upload,
     acceptLocation,
+    close() {
+      for (const timer of timers) clearTimeout(timer)
+    },
   }
 }
 export type GlanceService = ReturnType<typeof glanceService>

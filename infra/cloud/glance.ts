@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { GlanceRefusal } from './glance-images.ts'
 import type { Endpoint, GlanceService } from './glance-service.ts'
 import { type Answer, type Faults, type Request, serve } from './http.ts'
-import type { Token } from './keystone.ts'
+import type { Token } from './keystone-tokens.ts'
 
 const patchTypes = ['application/openstack-images-v2.1-json-patch', 'application/openstack-images-v2.0-json-patch']
 const fileOf = /^\/v2\/images\/([^/]+)\/file$/
@@ -34,29 +34,31 @@ export async function startGlance(options: {
     return ok(service.view(await service.patch(who, id, readJson(request.body), endpoint), endpoint))
   }
 
-  async function file(request: Request, who: Token, id: string): Promise<Answer> {
-    if (request.method === 'PUT') {
-      if (request.headers['content-type'] !== 'application/octet-stream')
-        throw new GlanceRefusal(415, 'The request body must be application/octet-stream')
-      const length = request.headers['content-length']
-      await service.upload(
-        who,
-        id,
-        request.raw as AsyncIterable<Uint8Array>,
-        length === undefined ? null : Number(length),
-      )
+  async function upload(request: Request, who: Token, id: string): Promise<Answer> {
+    const { raw, headers } = request
+    if (headers['content-type'] !== 'application/octet-stream')
+      throw new GlanceRefusal(415, 'The request body must be application/octet-stream')
+    const length = headers['content-length']
+    const bytes = raw.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+    try {
+      await service.upload(who, id, bytes, length === undefined ? null : Number(length))
       return { status: 204 }
+    } finally {
+      // what is left of a refused upload is read away: a client that still writes would not see the refusal
+      raw.resume()
     }
+  }
+
+  async function download(request: Request, who: Token, id: string): Promise<Answer> {
     const image = service.show(who, id)
     const location = image.locations[0]
     if (image.status !== 'active' || !location) return { status: 204 }
     const response = responses.get(request.raw)
     if (!response) throw new Error('a request without its response')
-    const md5 = image.checksum === null ? {} : { 'content-md5': image.checksum }
     response.writeHead(200, {
       'content-type': 'application/octet-stream',
       'content-length': String(image.size ?? 0),
-      ...md5,
+      ...(image.checksum === null ? {} : { 'content-md5': image.checksum }),
     })
     await finished(Readable.from(service.store.read(location.url)).pipe(response))
     // answered already: `serve` knows whole bodies only, so it gets nothing to send
@@ -85,7 +87,8 @@ export async function startGlance(options: {
     const id = /^\/v2\/images\/([^/]+)$/.exec(path)?.[1]
     if (id) return byId(request, who, id)
     const ofFile = fileOf.exec(path)?.[1]
-    if (ofFile && (method === 'PUT' || method === 'GET')) return file(request, who, ofFile)
+    if (ofFile && method === 'PUT') return upload(request, who, ofFile)
+    if (ofFile && method === 'GET') return download(request, who, ofFile)
     const ofLocations = /^\/v2\/images\/([^/]+)\/locations$/.exec(path)?.[1]
     if (ofLocations && service.settings().hasLocationApi) return locations(request, who, ofLocations)
     throw new GlanceRefusal(404, 'The resource could not be found.')

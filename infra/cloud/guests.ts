@@ -48,6 +48,7 @@ export function openGuests(options: { records: Records; clusters: Record<Disk['c
   const guests = options.records.table<Guest>('guest')
   const agents = new Map<string, Server>()
   let connections = 0
+  let isClosed = false
   mkdirSync(options.folder, { recursive: true })
 
   const path = (id: string) => join(options.folder, `${id}.sock`)
@@ -73,7 +74,7 @@ export function openGuests(options: { records: Records; clusters: Record<Disk['c
     save(next)
     write(next, 'mounted', 'record')
     setTimeout(() => {
-      const now = guests.get(id)
+      const now = isClosed ? undefined : guests.get(id)
       if (now && isUp(now) && !now.isFrozen) write(now, 'mounted', 'commit')
     }, commitMs)
   }
@@ -214,6 +215,7 @@ export function openGuests(options: { records: Records; clusters: Record<Disk['c
       guests.remove(id)
     },
     close() {
+      isClosed = true
       clearInterval(timer)
       for (const id of [...agents.keys()]) hangUp(id)
     },

@@ -4,8 +4,6 @@ import { identities } from './keystone-identities.ts'
 import { isUsable, type Token, tokenStore } from './keystone-tokens.ts'
 import type { Records } from './records.ts'
 
-export type { Token } from './keystone-tokens.ts'
-
 /** How long keystonemiddleware trusts a validation (`token_cache_time`): a revoked token is taken by Glance and Nova until then. */
 const cacheMs = 300_000
 
@@ -149,7 +147,6 @@ export async function startKeystone(options: {
     },
   }
 }
-export type Keystone = Awaited<ReturnType<typeof startKeystone>>
 
 const unauthenticated = 'The request you have made requires authentication.'
 const titles: Record<number, string> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found' }

@@ -170,6 +170,7 @@ export async function startCloud(options: CloudOptions) {
     async close() {
       nova.close()
       guests.close()
+      glance.close()
       await Promise.all(
         [keystone, glancePublic, glanceInternal, compute, dashboards, rbd, control].map((s) => s.close()),
       )

@@ -151,7 +151,6 @@ export function notifications(records: Records, format: () => NotificationFormat
     },
   }
 }
-export type Notifications = ReturnType<typeof notifications>
 
 function contextKeys(context: RequestContext, nowMs: number) {
   return {

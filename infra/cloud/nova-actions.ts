@@ -1,4 +1,4 @@
-import type { Token } from './keystone.ts'
+import type { Token } from './keystone-tokens.ts'
 import type { NovaCore } from './nova-core.ts'
 import { type Instance, NovaRefusal, type RequestContext } from './nova-instances.ts'
 import { snapshotInstance } from './nova-snapshot.ts'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Token } from './keystone.ts'
+import type { Token } from './keystone-tokens.ts'
 import type { Records, Table } from './records.ts'
 
 export interface Disk {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Cluster, RbdError } from './cluster.ts'
 import { GlanceRefusal } from './glance-images.ts'
-import type { Token } from './keystone.ts'
+import type { Token } from './keystone-tokens.ts'
 import type { NovaCore } from './nova-core.ts'
 import { convertDisk } from './nova-convert.ts'
 import { type Instance, NovaException, type RequestContext } from './nova-instances.ts'

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { GlanceRefusal } from './glance-images.ts'
 import { type Answer, type Faults, type Request, serve } from './http.ts'
-import type { Token } from './keystone.ts'
+import type { Token } from './keystone-tokens.ts'
 import { createImage, finishPowerAction, powerActions, startPowerAction } from './nova-actions.ts'
 import type { NovaCore } from './nova-core.ts'
 import { deleteInstance } from './nova-delete.ts'

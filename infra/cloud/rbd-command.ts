@@ -1,121 +1,11 @@
-import { randomUUID } from 'node:crypto'
-import { createWriteStream } from 'node:fs'
-import type { Writable } from 'node:stream'
-import type { ImageInfo } from './cluster.ts'
-import { parseArguments, parseSpec, type RbdArguments, type RbdSpec, Usage } from './rbd-arguments.ts'
-import { type RbdClient, rbdClient, RbdRefused } from './rbd-client.ts'
+// Ceph's `rbd` command (16.2) for the embedded cloud: the same options, output, words on stderr, and errno as exit code.
+import { parseArguments, parseSpec, Usage } from './rbd-arguments.ts'
+import { type RbdClient, rbdClient } from './rbd-client.ts'
+import { exportImage } from './rbd-export.ts'
+import { act, type Context, open, print, Refused, refuse, strerror } from './rbd-session.ts'
 import { childrenJson, childrenText, infoJson, infoText, snapsJson, snapsText } from './rbd-views.ts'
 
-/**
- * Ceph's `rbd` command (16.2) for the embedded cloud: the same options, output, words on stderr, and errno as the exit
- * code.
- */
-const chunkBytes = 4 * 1024 * 1024
-const progressMs = 100
-
-const errnoText: Record<number, string> = {
-  1: 'Operation not permitted',
-  2: 'No such file or directory',
-  5: 'Input/output error',
-  16: 'Device or resource busy',
-  17: 'File exists',
-  22: 'Invalid argument',
-  32: 'Broken pipe',
-  38: 'Function not implemented',
-  39: 'Directory not empty',
-  110: 'Connection timed out',
-}
-
-/** What is said on stderr before the command ends with `errno`. */
-class Refused extends Error {
-  readonly errno: number
-  constructor(errno: number, words: string) {
-    super(words)
-    this.errno = errno
-  }
-}
-
-function strerror(errno: number): string {
-  return `(${errno}) ${errnoText[errno] ?? `Unknown error ${errno}`}`
-}
-
-interface Context {
-  rbd: RbdClient
-  options: RbdArguments
-}
 type Command = (context: Context, operands: string[]) => Promise<void>
-
-/** Each command opens its image before it works on it, so that a missing one is told apart from a refusal. */
-async function open(
-  { rbd }: Context,
-  spec: RbdSpec,
-): Promise<{ info: ImageInfo; snap: ImageInfo['snaps'][number] | null }> {
-  const info = await rbd('info', spec).then(
-    (body) => JSON.parse(body.toString()) as ImageInfo,
-    (error: unknown) => refuse(error, spec, (errno) => `rbd: error opening image ${spec.image}: ${strerror(errno)}`),
-  )
-  const snap = info.snaps.find(({ name }) => name === spec.snap) ?? null
-  if (spec.snap !== '' && !snap) throw new Refused(2, `error setting snapshot context: ${strerror(2)}`)
-  return { info, snap }
-}
-
-function refuse(error: unknown, { pool }: { pool: string }, words: (errno: number) => string): never {
-  if (!(error instanceof RbdRefused)) throw error
-  const { errno, component } = error
-  if (component === 'cluster') throw new Refused(errno, "rbd: couldn't connect to the cluster!")
-  throw new Refused(
-    errno,
-    component === 'pool' ? `rbd: error opening pool '${pool}': ${strerror(errno)}` : words(errno),
-  )
-}
-
-/** One call, with its progress on stderr when it has one. */
-async function act(
-  context: Context,
-  operation: string,
-  call: RbdSpec & { target?: RbdSpec; features?: string[] },
-  says: { failure: string | ((errno: number) => string); progress?: string },
-) {
-  const progress = context.options.showProgress ? says.progress : undefined
-  const { snap, ...rest } = call
-  const job = randomUUID()
-  const stop = progress === undefined ? () => 0 : showProgress(context.rbd, progress, { ...rest, job })
-  try {
-    await context.rbd(operation, { ...(snap === '' ? rest : call), job })
-  } catch (error) {
-    const percent = stop()
-    if (progress) process.stderr.write(`\r${progress}: ${percent}% complete...failed.\n`)
-    const { failure } = says
-    const words = typeof failure === 'string' ? (errno: number) => `rbd: ${failure}: ${strerror(errno)}` : failure
-    refuse(error, call.target ?? call, words)
-  }
-  stop()
-  if (progress) process.stderr.write(`\r${progress}: 100% complete...done.\n`)
-}
-
-/** Like librbd's progress context: a line over the last one, each time the percentage changes. */
-function showProgress(rbd: RbdClient, title: string, call: Parameters<RbdClient>[1]): () => number {
-  let shown = 0
-  const timer = setInterval(() => {
-    rbd('progress', call).then(
-      (body) => {
-        const { percent } = JSON.parse(body.toString()) as { percent: number }
-        if (percent > shown) process.stderr.write(`\r${title}: ${percent}% complete...`)
-        shown = Math.max(shown, percent)
-      },
-      // the call itself says what is wrong
-      () => undefined,
-    )
-  }, progressMs)
-  return () => {
-    clearInterval(timer)
-    return shown
-  }
-}
-
-function print({ options }: Context, json: () => unknown, text: () => string) {
-  process.stdout.write(options.format === 'json' ? `${JSON.stringify(json())}\n` : text())
-}
 
 const commands: Record<string, Command> = {
   async info(context, [spec]) {
@@ -220,43 +110,6 @@ function removalFailure(errno: number, hasSnaps: boolean): string {
     'rbd: error: image still has watchers\nThis means the image is still open or the client using it crashed. ' +
     'Try again after closing/unmapping it or waiting 30s for the crashed client to timeout.'
   )
-}
-
-/** The whole content; to stdout the holes are written too, as zeros. */
-async function exportImage(context: Context, [spec, path]: string[]) {
-  const from = parseSpec(spec, 'allowed')
-  const { info, snap } = await open(context, from)
-  const out = path === undefined || path === '-' ? process.stdout : createWriteStream(path, { flags: 'wx' })
-  const sizeBytes = snap?.sizeBytes ?? info.sizeBytes
-  for (let offset = 0; offset < sizeBytes; offset += chunkBytes) {
-    const length = Math.min(chunkBytes, sizeBytes - offset)
-    const range = from.snap === '' ? { pool: from.pool, image: from.image } : from
-    const bytes = await context.rbd('read', { ...range, offset, length }).catch((error: unknown) => {
-      return refuse(
-        error,
-        from,
-        (errno) => `rbd: error reading from source image at offset ${offset}: ${strerror(errno)}`,
-      )
-    })
-    await write(out, bytes.length === 0 ? Buffer.alloc(length) : bytes)
-  }
-  if (out !== process.stdout) await new Promise<void>((resolve) => out.end(() => resolve()))
-  if (context.options.showProgress) process.stderr.write('\rExporting image: 100% complete...done.\n')
-}
-
-/** Done when the bytes are taken: whoever reads us slowly is not outrun. */
-async function write(out: Writable, bytes: Buffer) {
-  await new Promise<void>((resolve, reject) => {
-    out.once('error', reject)
-    out.write(bytes, (error) => {
-      out.off('error', reject)
-      if (error) reject(error)
-      else resolve()
-    })
-  }).catch((error: unknown) => {
-    const errno = Math.abs((error as NodeJS.ErrnoException).errno ?? 5)
-    throw new Refused(errno, `rbd: export error: ${strerror(errno)}`)
-  })
 }
 
 const aliases: Record<string, string> = {

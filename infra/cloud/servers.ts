@@ -13,6 +13,7 @@ export interface NewServer {
   project: string
   user: string
   disk: DiskKind
+  /** a part of one is fine for a disk; the flavor is rounded up */
   sizeGib: number
   agent: AgentState
   /** os_require_quiesce on its image */
@@ -51,7 +52,7 @@ const hardware = {
 const withoutLayering = ['exclusive-lock']
 
 /** Bytes that depend on `seed` alone, in pieces spread over the whole disk. */
-export function scatter(cluster: Cluster, pool: string, image: string, seed: string, pieces: number): void {
+function scatter(cluster: Cluster, pool: string, image: string, seed: string, pieces: number): void {
   const { sizeBytes } = cluster.info(pool, image)
   const stride = Math.floor(sizeBytes / pieces / mib) * mib
   for (let piece = 0; piece < pieces; piece += 1) {
@@ -148,6 +149,7 @@ export function serverFactory(nova: NovaCore, owner: string) {
     const known = nova.instances.get(id)
     if (known) return known
     const base = await baseFor(server)
+    const rootGib = Math.ceil(server.sizeGib)
     const createdAtMs = server.createdAtMs ?? Date.now()
     const instance: Instance = {
       id,
@@ -157,12 +159,12 @@ export function serverFactory(nova: NovaCore, owner: string) {
       project: server.project,
       user: server.user,
       reservation: server.reservation ?? `r-${id.slice(0, 8)}`,
-      flavor: { name: `lab.${server.sizeGib}`, rootGib: server.sizeGib },
+      flavor: { name: `lab.${rootGib}`, rootGib },
       imageId: base.id,
       imageProps: {
         ...base.props,
         min_ram: '0',
-        min_disk: String(server.sizeGib),
+        min_disk: String(rootGib),
         disk_format: base.image?.disk_format ?? 'raw',
         container_format: 'bare',
         base_image_ref: base.id,

@@ -8,7 +8,7 @@ import {
 import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { claimMs, visibilityMs } from '../../shared/drive.ts'
-import { besides, pipeline, type QueueStep } from '../../shared/pipeline.ts'
+import { besides, cephAtOnce, pipeline, type QueueStep } from '../../shared/pipeline.ts'
 
 /**
  * From the queues to the functions, as AWS's event source mapping does it: one message an invocation, at most `parallel` of
@@ -18,7 +18,8 @@ import { besides, pipeline, type QueueStep } from '../../shared/pipeline.ts'
  * - A connection that breaks means that the functions' process died: its messages are shown again as soon as their claims are
  *   over, and nothing is received until the port answers again.
  * - A long poll is never aborted: fauxqs 2.4 would hide the message that it was about to give for the whole visibility timeout.
- * - A message whose function is still at work is hidden for longer, again and again.
+ * - A message whose function is still at work, or waits for a place, is hidden for longer, again and again.
+ * - The steps of runs share `cephAtOnce` places, first come first served: they all talk to Ceph's manager.
  */
 export interface PollerOptions {
   sqs: SQSClient
@@ -38,7 +39,8 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
   const agent = new Agent({ keepAlive: true, maxSockets: 64 })
   const state = { isStopped: false }
   const door = gate(options.lambdaPort, state)
-  const loops = options.steps.map((step) => poll(step, options, agent, door, state))
+  const places = semaphore(cephAtOnce)
+  const loops = options.steps.map((step) => poll(step, options, agent, door, places, state))
   return {
     async stop() {
       state.isStopped = true
@@ -53,10 +55,12 @@ async function poll(
   options: PollerOptions,
   agent: Agent,
   door: Gate,
+  places: Semaphore,
   state: { isStopped: boolean },
 ): Promise<void> {
   const queueUrl = options.queuePrefix + step
-  const parallel = (step in pipeline ? pipeline[step as keyof typeof pipeline] : besides[step as keyof typeof besides]).parallel
+  const parallel = (step in pipeline ? pipeline[step as keyof typeof pipeline] : besides[step as keyof typeof besides])
+    .parallel
   const hideS = Math.min(longestHideS, Math.ceil(visibilityMs(step) / 1000))
   const inFlight = new Set<Promise<void>>()
   while (!state.isStopped) {
@@ -64,7 +68,9 @@ async function poll(
     await door.open()
     if (state.isStopped) break
     for (const message of await receive(options.sqs, queueUrl, parallel - inFlight.size, hideS)) {
-      const work = deliver(message, step, queueUrl, hideS, options, agent, door).finally(() => inFlight.delete(work))
+      const work = deliver(message, step, queueUrl, hideS, options, agent, door, places).finally(() =>
+        inFlight.delete(work),
+      )
       inFlight.add(work)
     }
   }
@@ -99,13 +105,22 @@ async function deliver(
   options: PollerOptions,
   agent: Agent,
   door: Gate,
+  places: Semaphore,
 ): Promise<void> {
   const handle = { QueueUrl: queueUrl, ReceiptHandle: message.ReceiptHandle }
   const hide = (seconds: number) =>
-    options.sqs.send(new ChangeMessageVisibilityCommand({ ...handle, VisibilityTimeout: seconds })).catch(() => undefined)
+    options.sqs
+      .send(new ChangeMessageVisibilityCommand({ ...handle, VisibilityTimeout: seconds }))
+      .catch(() => undefined)
   const heartbeat = setInterval(() => void hide(hideS), heartbeatMs)
+  const leave = step in pipeline ? await places.enter() : () => undefined
   try {
-    const answer = await invoke(options.functionName(step), eventOf(message, queueUrl), options.lambdaPort, agent)
+    const answer = await invoke(
+      options.functionName(step),
+      eventOf(message, queueUrl),
+      options.lambdaPort,
+      agent,
+    ).finally(leave)
     clearInterval(heartbeat)
     if (isDone(answer, message)) await options.sqs.send(new DeleteMessageCommand(handle)).catch(() => undefined)
     else await hide(Math.ceil(claimMs / 1000) + 1)
@@ -167,6 +182,28 @@ function invoke(name: string, event: unknown, port: number, agent: Agent): Promi
     call.on('error', reject)
     call.end(body)
   })
+}
+
+interface Semaphore {
+  /** Waits for a place; the function given back leaves it. */
+  enter: () => Promise<() => void>
+}
+
+function semaphore(places: number): Semaphore {
+  let free = places
+  const waiting: (() => void)[] = []
+  const leave = () => {
+    const next = waiting.shift()
+    if (next) next()
+    else free += 1
+  }
+  return {
+    async enter() {
+      if (free > 0) free -= 1
+      else await new Promise<void>((resolve) => waiting.push(resolve))
+      return leave
+    },
+  }
 }
 
 interface Gate {

@@ -105,7 +105,11 @@ function describe({ dataDir, env, controlUrl, statusUrl }: Stack): void {
   renameSync(`${path}.new`, path)
 }
 
-const nodeFlags = ['--disable-warning=ExperimentalWarning', '--import', join(root, 'infra/embedded/die-with-parent.mjs')]
+const nodeFlags = [
+  '--disable-warning=ExperimentalWarning',
+  '--import',
+  join(root, 'infra/embedded/die-with-parent.mjs'),
+]
 const programs: Record<Part, string[]> = {
   queue: [...nodeFlags, join(root, 'infra/embedded/queue.ts')],
   cloud: [...nodeFlags, join(root, 'infra/cloud/main.ts')],
@@ -117,7 +121,13 @@ function run(state: State, part: Part, env: Record<string, string>): void {
   const log = openSync(logOf(state.dataDir, part), 'a')
   const child = spawn(process.execPath, programs[part], {
     cwd: root,
-    env: { PATH: process.env['PATH'] ?? '', HOME: state.dataDir, SLS_NOTIFICATIONS_MODE: 'off', SLS_TELEMETRY_DISABLED: '1', ...env },
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      HOME: state.dataDir,
+      SLS_NOTIFICATIONS_MODE: 'off',
+      SLS_TELEMETRY_DISABLED: '1',
+      ...env,
+    },
     stdio: ['ignore', log, log, 'ipc'],
   })
   closeSync(log)
@@ -192,7 +202,10 @@ async function until(part: Part, dataDir: string, isTrue: () => boolean | Promis
   while (!(await isTrue())) {
     if (Date.now() > endAtMs) {
       const words = dataDir ? ` Its log ends: ${readFileSync(logOf(dataDir, part), 'utf8').slice(-500)}` : ''
-      throw new Failure('QUEUE_UNREACHABLE', `The embedded ${part} did not come up within ${readyWithinMs / 1000} s.${words}`)
+      throw new Failure(
+        'QUEUE_UNREACHABLE',
+        `The embedded ${part} did not come up within ${readyWithinMs / 1000} s.${words}`,
+      )
     }
     await new Promise((done) => setTimeout(done, 25))
   }

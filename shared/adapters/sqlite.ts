@@ -162,7 +162,7 @@ export function sqlite(path: string): { journal: Journal; leases: Leases; close:
     async take(key, holder, nowMs, untilMs) {
       const stored = await findLease(key)
       if (!stored) {
-        const first: Lease = { key, version: 1, holder, epoch: 1, untilMs, freeze: null }
+        const first: Lease = { key, version: 1, holder, epoch: 1, untilMs, freeze: null, thawed: null }
         const isOurs = await write(
           'INSERT INTO lease (key, version, frozen, record) VALUES (?, 1, NULL, ?) ON CONFLICT DO NOTHING',
           key,

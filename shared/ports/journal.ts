@@ -55,6 +55,8 @@ export interface Lease {
   untilMs: number
   /** `askedAtMs` is noted before the freeze is sent; `isConfirmed` after its answer. Null: nothing frozen by us. */
   freeze: { askedAtMs: number; isConfirmed: boolean } | null
+  /** when the last freeze was over, and which: how long a guest stood still is told from this, also when the dead man thawed it */
+  thawed: { epoch: number; atMs: number } | null
 }
 
 export interface Parked {

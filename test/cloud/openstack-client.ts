@@ -1,33 +1,77 @@
-import { connect } from 'node:net'
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Cloud } from '../../infra/cloud/main.ts'
 
-export interface Reply {
+export type Body = string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>
+
+export interface Asked {
+  body?: unknown
+  headers?: Record<string, string>
+  raw?: Body
+}
+
+/** `json` is what the test expects to be there; the assertions tell whether it is. */
+export interface Reply<T> {
   status: number
   text: string
-  // the bodies of four services: a test looks at what it knows to be there
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  json: any
+  json: T
   headers: Headers
 }
 
-export async function call(
-  method: string,
-  url: string,
-  options: { body?: unknown; headers?: Record<string, string>; raw?: BodyInit } = {},
-): Promise<Reply> {
-  const isJson = options.body !== undefined
+export async function call<T = unknown>(method: string, url: string, asked: Asked = {}): Promise<Reply<T>> {
+  const isJson = asked.body !== undefined
   const reply = await fetch(url, {
     method,
     redirect: 'manual',
-    headers: { ...(isJson ? { 'content-type': 'application/json' } : {}), ...options.headers },
-    body: isJson ? JSON.stringify(options.body) : (options.raw ?? null),
-    ...(options.raw === undefined ? {} : { duplex: 'half' as const }),
+    headers: { ...(isJson ? { 'content-type': 'application/json' } : {}), ...asked.headers },
+    body: isJson ? JSON.stringify(asked.body) : (asked.raw ?? null),
+    ...(asked.raw === undefined ? {} : { duplex: 'half' as const }),
   })
   const text = await reply.text()
   const isObject = text.startsWith('{') || text.startsWith('[')
-  return { status: reply.status, text, json: isObject ? JSON.parse(text) : null, headers: reply.headers }
+  const json = (isObject ? JSON.parse(text) : null) as T
+  return { status: reply.status, text, json, headers: reply.headers }
+}
+
+export interface TokenBody {
+  token: {
+    methods: string[]
+    user: { id: string }
+    project: { id: string; name: string }
+    roles: { name: string }[]
+    catalog: { type: string; endpoints: { interface: string; region: string; url: string }[] }[]
+    issued_at: string
+    expires_at: string
+  }
+}
+
+export interface ImageBody {
+  id: string
+  status: string
+  protected: boolean
+  owner: string
+  created_at: string
+  locations: { url: string }[]
+  direct_url: string
+}
+export interface ImagesBody {
+  images: ImageBody[]
+  next?: string
+}
+
+export interface ServerBody {
+  id: string
+  status: string
+  flavor: object
+  'OS-EXT-STS:task_state': string | null
+}
+export interface NovaBody {
+  server: ServerBody
+  servers: ServerBody[]
+  image_id: string
+  instanceActions: { request_id: string }[]
+  instanceAction: { events: object[] }
+  conflictingRequest: { message: string }
 }
 
 export function passwordOf(user: string, project: string, password = 'lab') {
@@ -40,41 +84,36 @@ export function passwordOf(user: string, project: string, password = 'lab') {
   }
 }
 
+const patchType = { 'content-type': 'application/openstack-images-v2.1-json-patch' }
+
 /** OpenStack as one user sees it. */
-export async function client(cloud: Cloud, user: string, project: string) {
-  const answer = await call('POST', `${cloud.urls.keystone}/auth/tokens`, { body: passwordOf(user, project) })
+export async function client(urls: { keystone: string; glance: string; nova: string }, user: string, project: string) {
+  const answer = await call<TokenBody>('POST', `${urls.keystone}/auth/tokens`, { body: passwordOf(user, project) })
   const token = answer.headers.get('x-subject-token') ?? ''
   const auth = { 'x-auth-token': token }
-  const patchType = { 'content-type': 'application/openstack-images-v2.1-json-patch' }
+  const glance = <T = ImageBody>(method: string, path: string, { headers, ...asked }: Asked = {}) =>
+    call<T>(method, `${urls.glance}/v2${path}`, { ...asked, headers: { ...auth, ...headers } })
   return {
     token,
-    projectId: answer.json.token.project.id as string,
-    userId: answer.json.token.user.id as string,
-    glance: (method: string, path: string, options: Parameters<typeof call>[2] = {}) =>
-      call(method, `${cloud.urls.glance}/v2${path}`, { ...options, headers: { ...auth, ...options.headers } }),
-    image: (id: string) => call('GET', `${cloud.urls.glance}/v2/images/${id}`, { headers: auth }),
+    userId: answer.json.token.user.id,
+    glance,
+    image: (id: string) => glance('GET', `/images/${id}`),
     patch: (id: string, operations: unknown[]) =>
-      call('PATCH', `${cloud.urls.glance}/v2/images/${id}`, {
-        raw: JSON.stringify(operations),
-        headers: { ...auth, ...patchType },
-      }),
-    nova: (method: string, path: string, options: Parameters<typeof call>[2] & { version?: string } = {}) =>
-      call(method, `${cloud.urls.nova}${path}`, {
-        ...options,
-        headers: { ...auth, 'openstack-api-version': `compute ${options.version ?? '2.79'}`, ...options.headers },
-      }),
+      glance('PATCH', `/images/${id}`, { raw: JSON.stringify(operations), headers: patchType }),
+    nova(method: string, path: string, { version = '2.79', ...asked }: Asked & { version?: string } = {}) {
+      const headers = { ...auth, 'openstack-api-version': `compute ${version}` }
+      return call<NovaBody>(method, `${urls.nova}${path}`, { ...asked, headers })
+    },
   }
 }
 export type Client = Awaited<ReturnType<typeof client>>
 
-export async function until<T>(what: string, look: () => Promise<T | false> | T | false, withinMs = 5000): Promise<T> {
+export async function until(what: string, isSo: () => Promise<boolean> | boolean, withinMs = 5000): Promise<void> {
   const end = Date.now() + withinMs
-  while (Date.now() < end) {
-    const found = await look()
-    if (found !== false) return found
+  while (!(await isSo())) {
+    if (Date.now() > end) throw new Error(`waited in vain for ${what}`)
     await sleep(20)
   }
-  throw new Error(`waited in vain for ${what}`)
 }
 
 /** One client of a guest agent: lines out, lines in. */
@@ -89,9 +128,9 @@ export async function agentOf(path: string) {
   socket.on('error', () => undefined)
   return {
     write: (bytes: string | Buffer) => void socket.write(bytes),
-    async ask(execute: string, given?: object): Promise<string> {
+    async ask(execute: string): Promise<string> {
       const before = lines.length
-      socket.write(`${JSON.stringify({ execute, ...(given ? { arguments: given } : {}) })}\n`)
+      socket.write(`${JSON.stringify({ execute })}\n`)
       await until(`an answer to ${execute}`, () => lines.length > before, 1000)
       return lines.slice(before).join('\n')
     },

@@ -38,6 +38,12 @@ export interface VolumesWorld {
   slowDown?: (operation: 'flatten' | 'copy', perObjectMs: number) => void
   /** What works for the gateway dies, and what it was doing with it; another takes over. */
   killGateway?: () => Promise<void>
+  /** Another takes over what works for the gateway, in order. */
+  failOver?: () => Promise<void>
+  /** Whatever token is in use is no longer taken. */
+  voidTokens?: () => void
+  /** an adapter whose password is wrong */
+  withWrongPassword?: () => Volumes
   /** the image gets what makes the gateway unable to show it */
   hide?: (image: RbdImage) => Promise<void>
 }
@@ -440,6 +446,42 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
       expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
       expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
       expect(await world.names(temporary.pool)).not.toContain(temporary.image)
+    })
+
+    it('another manager takes over, and nobody notices', async (test) => {
+      if (!world.failOver) return test.skip()
+      const { disk } = await frozenDisk()
+      for (const snap of ['during', 'after']) {
+        const [work] = [volumes.ensureSnapshot(at(disk, snap), patient()), await world.failOver()]
+        await work.catch(() => undefined)
+        await untilDone(
+          async () => volumes.ensureSnapshot(at(disk, snap), patient()),
+          () => true,
+        )
+      }
+      expect((await world.snaps(disk)).map((snap) => snap.name)).toEqual(expect.arrayContaining(['during', 'after']))
+    })
+
+    it('a token that is no longer taken is renewed', async (test) => {
+      if (!world.voidTokens) return test.skip()
+      const disk = await world.makeDisk()
+      // tokens have whole seconds
+      await new Promise((resolve) => setTimeout(resolve, 1_100))
+      world.voidTokens()
+      const all = Array.from({ length: 12 }, () => volumes.find(disk, patient()))
+      expect(await Promise.all(all)).toHaveLength(12)
+    })
+
+    it('a refused password is not tried again and again: ten wrong ones lock the user', async (test) => {
+      if (!world.withWrongPassword || !world.voidTokens) return test.skip()
+      const disk = await world.makeDisk()
+      const wrong = world.withWrongPassword()
+      const together = Array.from({ length: 12 }, () => codeOf(wrong.find(disk, patient())))
+      expect(new Set(await Promise.all(together))).toEqual(new Set(['CEPH_REFUSED']))
+      for (let tries = 0; tries < 12; tries += 1) await expectFailure(wrong.find(disk, patient()), 'CEPH_REFUSED')
+      await new Promise((resolve) => setTimeout(resolve, 1_100))
+      world.voidTokens()
+      expect(await volumes.find(disk, patient())).not.toBeNull()
     })
 
     it('what the gateway cannot show is neither absent nor removed', async (test) => {

@@ -5,6 +5,8 @@ import type { FakeClock } from './clock.ts'
 /** From the guest's own clock. */
 export interface FreezeInterval {
   instance: string
+  /** whose lease it was under */
+  holder: string | null
   fromMs: number
   /** null: frozen still */
   toMs: number | null
@@ -25,9 +27,11 @@ interface Vm {
 export type FakeGuests = ReturnType<typeof fakeGuests>
 
 /** Guests with qemu-guest-agents in them. They note every freeze themselves: what they noted is the evidence. */
-export function fakeGuests(clock: FakeClock) {
+export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => string | null) {
   const vms = new Map<string, Vm>()
   const intervals: FreezeInterval[] = []
+  /** asked to freeze while frozen: two freezes at a time */
+  const frozenTwice: string[] = []
   const vm = (instance: string): Vm => {
     const found = vms.get(instance)
     if (!found) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no guest agent's channel`)
@@ -56,8 +60,12 @@ export function fakeGuests(clock: FakeClock) {
       const found = vm(instance)
       if (!hasChannel(found)) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no channel`)
       mustAnswer(found, instance)
-      if (found.current) return
-      found.current = { instance, fromMs: clock.nowMs(), toMs: null, snapsAtMs: [], unreachableMs: 0 }
+      if (found.current) {
+        frozenTwice.push(instance)
+        return
+      }
+      const holder = holderOf(instance)
+      found.current = { instance, holder, fromMs: clock.nowMs(), toMs: null, snapsAtMs: [], unreachableMs: 0 }
       intervals.push(found.current)
     },
     async thaw(instance) {
@@ -77,6 +85,7 @@ export function fakeGuests(clock: FakeClock) {
   return {
     port,
     intervals,
+    frozenTwice,
     boot(instance: string, agent: Vm['agent'] = 'alive'): void {
       vms.set(instance, { agent, power: 'on', unreachableSinceMs: null, current: null })
     },

@@ -44,9 +44,7 @@ export function fakeJournal(): FakeJournal {
     byRunOrImage: async (id) =>
       copy(where((r) => r.wish.run === id || r.wish.image === id).sort(newestFirst)[0] ?? null),
     async countOf(by, sinceMs) {
-      const of = where((r) =>
-        'instance' in by ? r.wish.instance === by.instance : r.wish.project === by.project,
-      )
+      const of = where((r) => ('instance' in by ? r.wish.instance === by.instance : r.wish.project === by.project))
       const since = of.filter((r) => r.createdAtMs >= sinceMs && r.outcome !== 'rejected')
       return { open: of.filter(isOpen).length, since: since.length }
     },
@@ -84,7 +82,7 @@ export function fakeJournal(): FakeJournal {
       async take(key, holder, nowMs, untilMs) {
         const stored = leases.get(key)
         if (!stored) {
-          const first: Lease = { key, version: 1, holder, epoch: 1, untilMs, freeze: null }
+          const first: Lease = { key, version: 1, holder, epoch: 1, untilMs, freeze: null, thawed: null }
           leases.set(key, first)
           return copy(first)
         }

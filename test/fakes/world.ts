@@ -1,6 +1,8 @@
+import { instanceLease } from '../../shared/freeze.ts'
 import { novaDisk } from '../../shared/names.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import { defaultRules } from '../../shared/rules.ts'
+import { isWorkingOnImage } from '../../shared/server-state.ts'
 import { homeCluster, type Ports, type Settings } from '../../shared/step.ts'
 import { fakeBus, type NotificationFormat } from './bus.ts'
 import { fakeCeph, type CephEvent } from './ceph.ts'
@@ -52,14 +54,15 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
   }
   const tempo: CephTempo = { cloneMs: 0, flattenMs: 20_000, copyMs: 15_000, halfMade: null, refusesCopy: false }
   const evidence: SnapEvidence[] = []
-  const unnoted: CephEvent[] = []
+  /** made by us with no undo in the journal, or removed by us and not ours to remove */
+  const trespasses: CephEvent[] = []
   const wishes: Wished[] = []
   /** image ids that their owner deleted */
   const unwanted = new Set<string>()
   const servers: FakeServers = new Map()
   const projects = new Map<string, string>()
-  const guests = fakeGuests(clock)
   const store = fakeJournal()
+  const guests = fakeGuests(clock, (instance) => store.leaseOf(instanceLease(instance))?.holder ?? null)
   const queue = fakeQueue(clock)
   const bus = fakeBus(clock, queue, { format: options.format ?? 'versioned' })
   const ceph = fakeCeph(clock, { fsid: 'f51d0000-1111-4222-8333-444455556666', onEvent: watch })
@@ -73,13 +76,17 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     const instance = event.image.replace(/_disk$/, '')
     const run = event.snap?.replace('rbdsnap-', '') ?? ''
     if (event.pool === settings.novaPool && event.op === 'snap create') guests.noteSnap(instance)
-    if (event.by !== 'rbdsnap' || !isMade) return
+    if (event.by !== 'rbdsnap') return
+    if (event.op === 'remove' && !mayRemove(event)) trespasses.push(event)
+    if (event.op === 'snap remove' && event.pool === settings.novaPool && !event.snap?.startsWith('rbdsnap-'))
+      trespasses.push(event)
+    if (!isMade) return
     if (event.pool === settings.novaPool && event.snap !== null) {
       const isFrozen = guests.isFrozen(instance)
       const { content } = ceph.snapOf({ ...event, snap: event.snap })
       evidence.push({ run, instance, atMs: event.atMs, isFrozen, isRunning: guests.isRunning(instance), content })
     }
-    if (!isNoted(event)) unnoted.push(event)
+    if (!isNoted(event)) trespasses.push(event)
   }
 
   /** Is there, at this moment, an open run whose record names the undo of what was just made? */
@@ -90,6 +97,15 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
       if (image === `rbdsnap-${wish.run}-copy`) return undos.includes('dropCopy')
       return image === wish.image && (undos.includes('dropClone') || undos.includes('dropCopy'))
     })
+  }
+
+  /** What we made; a disk that Nova gave up on; Nova's volume once Nova's attempt is over and nothing is registered on it. */
+  function mayRemove({ pool, image, madeBy }: CephEvent): boolean {
+    if (madeBy === 'rbdsnap') return true
+    if (pool === settings.novaPool) return nova.leaked.has(image)
+    const record = glance.images.get(image)
+    const server = servers.get(record?.properties['instance_uuid'] ?? '')
+    return record?.status === 'queued' && !(server && isWorkingOnImage(server))
   }
 
   const ports: Ports = {
@@ -124,7 +140,13 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
       baseImage,
       tags: [],
     }
-    glance.create('tenant', { id: baseImage, owner: project, name: 'base', properties: baseProperties, status: 'active' })
+    glance.create('tenant', {
+      id: baseImage,
+      owner: project,
+      name: 'base',
+      properties: baseProperties,
+      status: 'active',
+    })
     const base = { pool: settings.glancePool, image: baseImage }
     ceph.create('tenant', base, { sizeBytes: 4096, content: 'base' })
     ceph.snapCreate('tenant', { ...base, snap: 'snap' })
@@ -148,7 +170,7 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     settings,
     tempo,
     evidence,
-    unnoted,
+    trespasses,
     wishes,
     unwanted,
     servers,
@@ -184,7 +206,8 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     /** The owner deletes an image of his, if Glance lets him. */
     deleteImage(id: string): void {
       const image = glance.images.get(id)
-      if (!image || image.isProtected || ceph.childrenOf({ pool: pools.glance, image: id, snap: 'snap' }).length > 0) return
+      if (!image || image.isProtected || ceph.childrenOf({ pool: pools.glance, image: id, snap: 'snap' }).length > 0)
+        return
       unwanted.add(id)
       glance.delete('tenant', id)
     },

@@ -6,7 +6,14 @@ import type { Ports } from '../../shared/step.ts'
  * broken before its effect or after it, by an error, by the death of its function, or by a pause in which the rest of the
  * world goes on.
  */
-export const faultKinds = ['error before', 'error after', 'crash before', 'crash after', 'pause before', 'pause after'] as const
+export const faultKinds = [
+  'error before',
+  'error after',
+  'crash before',
+  'crash after',
+  'pause before',
+  'pause after',
+] as const
 export type FaultKind = (typeof faultKinds)[number]
 
 export interface PortCall {
@@ -49,6 +56,8 @@ const codes: Record<string, FailureCode> = {
   leases: 'JOURNAL_UNREACHABLE',
 }
 
+/** Shorter than a claim: a function that sleeps for longer, and wakes, is not told from two of them. */
+const pauseMs = 6_000
 /** A monitor round for what changes a snapshot, hundredths of a second for the rest. */
 const roundMs = 300
 const costMs: Record<string, number> = {
@@ -57,7 +66,6 @@ const costMs: Record<string, number> = {
   'guest.freeze': 80,
   'guest.thaw': 20,
 }
-const pauseMs = 12_000
 const never = <T>() => new Promise<T>(() => undefined)
 
 export function meddledPorts(ports: Ports, life: Life, meddler: Meddler): Ports {

@@ -142,9 +142,10 @@ export function leasesOf(...given: Lease[]): Leases & { of: (key: string) => Lea
     frozen: async () => [...kept.values()].filter((lease) => lease.freeze !== null),
     async take(key, holder, now, untilMs) {
       const held = kept.get(key)
-      if (held?.holder && held.holder !== holder && held.untilMs > now) return null
-      const version = (held?.version ?? 0) + 1
-      return put({ key, version, holder, epoch: (held?.epoch ?? 0) + 1, untilMs, freeze: held?.freeze ?? null })
+      if (!held) return put({ key, version: 1, holder, epoch: 1, untilMs, freeze: null, thawed: null })
+      if (held.holder !== null && held.holder !== holder && held.untilMs > now) return null
+      const epoch = held.holder === holder ? held.epoch : held.epoch + 1
+      return put({ ...held, version: held.version + 1, holder, epoch, untilMs })
     },
     async save(lease) {
       if (kept.get(lease.key)?.version !== lease.version) return null

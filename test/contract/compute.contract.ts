@@ -1,0 +1,115 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Compute } from '../../shared/ports/compute.ts'
+import { expectFailure, patient, untilDone } from './outcome.ts'
+
+export interface ComputeWorld {
+  compute: Compute
+  /** a running server of a tenant, booted from an image */
+  makeServer(
+    tags: string[],
+  ): Promise<{ id: string; name: string; project: string; user: string; rootGib: number; image: string }>
+  tagsOf(instance: string): Promise<string[]>
+  /** stops it, as its owner may at any time */
+  stop(instance: string): Promise<void>
+  remove(instance: string): Promise<void>
+  close(): Promise<void>
+
+  cutOff?: (method: 'GET' | 'DELETE', when: 'before' | 'after') => void
+  answer?: (status: number) => void
+  voidTokens?: () => void
+}
+
+export function describeCompute(name: string, make: () => Promise<ComputeWorld>): void {
+  describe(`compute: ${name}`, { timeout: 30_000 }, () => {
+    let world: ComputeWorld
+    let compute: Compute
+    beforeAll(async () => {
+      world = await make()
+      compute = world.compute
+    }, 30_000)
+    afterAll(() => world.close())
+
+    it('shows a server of any project as it is', async () => {
+      const { image, ...server } = await world.makeServer(['gold', 'snapshot:daily'])
+      const found = await compute.find(server.id, patient())
+      expect(found).toMatchObject({ ...server, baseImage: image, vmState: 'active', taskState: null })
+      expect(found?.tags.toSorted()).toEqual(['gold', 'snapshot:daily'])
+      expect(found?.host).toEqual(expect.any(String))
+    })
+
+    it('reads the state again each time', async () => {
+      const { id } = await world.makeServer([])
+      expect((await compute.find(id, patient()))?.vmState).toBe('active')
+      await world.stop(id)
+      const stopped = await untilDone(
+        () => compute.find(id, patient()),
+        (server) => server?.vmState === 'stopped',
+      )
+      expect(stopped?.tags).toEqual([])
+    })
+
+    it('is null for a server that is gone or never was', async () => {
+      const { id } = await world.makeServer([])
+      await world.remove(id)
+      await untilDone(
+        async () => ({ found: await compute.find(id, patient()) }),
+        ({ found }) => found === null,
+      )
+      expect(await compute.find(randomUUID(), patient())).toBeNull()
+    })
+
+    it('finds the servers with exactly that tag', async () => {
+      const tag = `snapshot:${randomUUID()}`
+      const [first, second] = [await world.makeServer([tag, 'gold']), await world.makeServer([tag])]
+      await world.makeServer([`${tag}x`])
+      const found = await compute.tagged(tag, patient())
+      expect(found.map((server) => server.id).toSorted()).toEqual([first.id, second.id].toSorted())
+      expect(await compute.tagged(`snapshot:${randomUUID()}`, patient())).toEqual([])
+    })
+
+    it('removes one tag and no other; twice is once', async () => {
+      const { id } = await world.makeServer(['gold', 'snapshot'])
+      await compute.ensureTagAbsent(id, 'snapshot', patient())
+      await compute.ensureTagAbsent(id, 'snapshot', patient())
+      expect(await world.tagsOf(id)).toEqual(['gold'])
+    })
+
+    it('has nothing to remove from a server that is gone', async () => {
+      await compute.ensureTagAbsent(randomUUID(), 'snapshot', patient())
+    })
+
+    for (const when of ['before', 'after'] as const) {
+      it(`answers lost ${when} the effect change nothing in what there is at the end`, async (test) => {
+        if (!world.cutOff) return test.skip()
+        const { id } = await world.makeServer(['snapshot'])
+        world.cutOff('DELETE', when)
+        await expectFailure(compute.ensureTagAbsent(id, 'snapshot', patient()), 'NOVA_UNREACHABLE')
+        await compute.ensureTagAbsent(id, 'snapshot', patient())
+        expect(await world.tagsOf(id)).toEqual([])
+      })
+    }
+
+    it('a refusal is not taken for an absence', async (test) => {
+      if (!world.answer) return test.skip()
+      const { id } = await world.makeServer(['snapshot'])
+      world.answer(403)
+      await expectFailure(compute.find(id, patient()), 'NOVA_REFUSED', /403/)
+      world.answer(409)
+      await expectFailure(compute.ensureTagAbsent(id, 'snapshot', patient()), 'NOVA_UNREACHABLE', /409/)
+      world.answer(500)
+      await expectFailure(compute.find(id, patient()), 'NOVA_UNREACHABLE', /500/)
+    })
+
+    it('a token that is no longer taken is renewed', async (test) => {
+      if (!world.voidTokens) return test.skip()
+      const { id } = await world.makeServer([])
+      world.voidTokens()
+      expect(await compute.find(id, patient())).not.toBeNull()
+    })
+
+    it('a caller that gave up is told TIMEOUT', async () => {
+      await expectFailure(compute.find(randomUUID(), AbortSignal.abort()), 'TIMEOUT')
+    })
+  })
+}

@@ -1,0 +1,161 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createConnection } from 'node:net'
+import type { Fault } from '../../infra/cloud/http.ts'
+import type { Cloud } from '../../infra/cloud/main.ts'
+import { projects, users } from '../../infra/cloud/world.ts'
+import { glance } from '../../shared/adapters/glance.ts'
+import { guestAgent } from '../../shared/adapters/guest-agent.ts'
+import { type Credentials, type Identity, keystone } from '../../shared/adapters/keystone.ts'
+import { nova } from '../../shared/adapters/nova.ts'
+import type { ComputeWorld } from './compute.contract.ts'
+import { clock, setting } from './embedded-cloud.ts'
+import type { GuestWorld } from './guest.contract.ts'
+import type { ImagesWorld } from './images.contract.ts'
+
+const mebibyte = 1024 * 1024
+const tenant = { project: projects.tenant, user: users.tenant }
+const admin = { projectId: projects.admin, roles: ['admin'] }
+
+export function credentialsOf(cloud: Cloud): Credentials {
+  return {
+    authUrl: setting(cloud, 'OS_AUTH_URL'),
+    username: setting(cloud, 'OS_USERNAME'),
+    password: setting(cloud, 'OS_PASSWORD'),
+    projectName: setting(cloud, 'OS_PROJECT_NAME'),
+    region: setting(cloud, 'OS_REGION_NAME'),
+  }
+}
+
+const identityOf = (cloud: Cloud): Identity => keystone(credentialsOf(cloud), clock)
+
+/** The next call of a service goes wrong. */
+function harm(cloud: Cloud, service: string) {
+  return (method: string | undefined, when: Fault['when'], does: Fault['does']) =>
+    cloud.faults.add({ service, ...(method === undefined ? {} : { method }), when, does, times: 1 })
+}
+
+export function imagesWorld(cloud: Cloud): ImagesWorld {
+  const cluster = cloud.clusters.a
+  const service = cloud.glance
+  const identity = identityOf(cloud)
+  const next = harm(cloud, 'glance')
+  const url = (id: string) => `rbd://${cluster.fsid}/images/${id}/snap`
+  return {
+    images: glance(identity),
+    project: projects.tenant,
+    otherProject: projects.other,
+    async makeVolume(id) {
+      cluster.create('images', id, 8 * mebibyte)
+      await cluster.snapCreate('images', id, 'snap')
+      cluster.snapProtect('images', id, 'snap')
+      return { url: url(id), sizeBytes: 8 * mebibyte }
+    },
+    volumeExists: async (id) => cluster.images('images').includes(id),
+    async md5OfVolume(id) {
+      const bytes = cluster.read('images', id, 'snap', 0, cluster.info('images', id).sizeBytes)
+      return createHash('md5').update(bytes).digest('hex')
+    },
+    async queuedByNova(instance) {
+      const properties = { image_type: 'snapshot', instance_uuid: instance, base_image_ref: randomUUID() }
+      return service.create(admin, { owner: projects.tenant, visibility: 'private', ...properties }).id
+    },
+    async show(id) {
+      const image = service.all().find((row) => row.id === id && row.status !== 'deleted')
+      if (!image) return null
+      const { status, owner, visibility, properties } = image
+      return {
+        status,
+        owner,
+        visibility,
+        isProtected: image.protected,
+        diskFormat: image.disk_format,
+        containerFormat: image.container_format,
+        minDiskGib: image.min_disk,
+        properties,
+      }
+    },
+    remove: (id) => service.remove(admin, id),
+    async activate(id) {
+      const changes = [
+        { op: 'replace', path: '/disk_format', value: 'raw' },
+        { op: 'replace', path: '/container_format', value: 'bare' },
+        { op: 'add', path: '/locations/-', value: { url: url(id), metadata: {} } },
+      ]
+      await service.patch(admin, id, changes, 'internal')
+    },
+    hideLocations: (isHidden) => service.set({ showLocations: { public: !isHidden, internal: !isHidden } }),
+    withLocationApi(isOffered) {
+      service.set({ hasLocationApi: isOffered })
+      return glance(identity)
+    },
+    limitSize: (bytes) => service.set({ imageSizeCap: bytes }),
+    cutOff: (method, when) => next(method, when, { is: 'drop' }),
+    answer: (status, headers = {}) =>
+      next(undefined, 'before', { is: 'answer', status, headers, body: '<html><h1>busy</h1> or not Glance</html>' }),
+    voidTokens: () => next(undefined, 'before', { is: 'answer', status: 401, body: '<h1>401 Unauthorized</h1>' }),
+    close: async () => cloud.faults.clear(),
+  }
+}
+
+export function computeWorld(cloud: Cloud): ComputeWorld {
+  const next = harm(cloud, 'nova')
+  const context = { requestId: 'req-test', userName: 'tenant', projectName: 'tenant', roles: ['member'], ...tenant }
+  const error = (status: number) => ({
+    is: 'answer' as const,
+    status,
+    body: { error: { code: status, message: 'no' } },
+  })
+  return {
+    compute: nova(identityOf(cloud)),
+    async makeServer(tags) {
+      const name = `server-${randomUUID().slice(0, 8)}`
+      const made = await cloud.factory.addServer({ name, ...tenant, disk: 'flat', sizeGib: 1, agent: 'none', tags })
+      const { id, project, user } = made
+      return { id, name, project, user, rootGib: made.flavor.rootGib, image: made.imageId ?? '' }
+    },
+    tagsOf: async (instance) => cloud.nova.get(instance).tags,
+    async stop(instance) {
+      cloud.nova.save(instance, { vmState: 'stopped', powerState: 4 }, context)
+    },
+    async remove(instance) {
+      const answer = await fetch(`${cloud.urls.nova}/servers/${instance}`, {
+        method: 'DELETE',
+        headers: { 'x-auth-token': await identityOf(cloud).token(AbortSignal.timeout(5_000)) },
+      })
+      if (answer.status !== 204) throw new Error(`DELETE server: ${String(answer.status)}`)
+    },
+    cutOff: (method, when) => next(method, when, { is: 'drop' }),
+    answer: (status) => next(undefined, 'before', error(status)),
+    voidTokens: () => next(undefined, 'before', error(401)),
+    close: async () => cloud.faults.clear(),
+  }
+}
+
+export function guestWorld(cloud: Cloud): GuestWorld {
+  const socket = setting(cloud, 'RBDSNAP_GUEST_SOCKET')
+  return {
+    guest: guestAgent({ socket, timeoutMs: 400 }),
+    async makeServer(agent) {
+      const name = `guest-${randomUUID().slice(0, 8)}`
+      return (await cloud.factory.addServer({ name, ...tenant, disk: 'flat', sizeGib: 1, agent })).id
+    },
+    isFrozen: async (instance) => cloud.guests.find(instance)?.isFrozen ?? false,
+    async freezes(instance) {
+      const found = cloud.guests.find(instance)
+      return { count: found?.freezes.length ?? 0, refused: found?.refusals ?? 0 }
+    },
+    stop: async (instance) => cloud.guests.setState(instance, 'off'),
+    async halfARequest(instance) {
+      const client = createConnection(socket.replace('{instance}', instance))
+      await once(client, 'connect')
+      await new Promise<void>((resolve) => client.write('{"execute": "guest-fsfr', () => resolve()))
+      client.end()
+      await once(client, 'close')
+    },
+    async neverAnswersFreeze(instance, never) {
+      cloud.guests.setAgent(instance, never ? 'hanging' : 'on')
+    },
+    close: async () => undefined,
+  }
+}

@@ -1,0 +1,223 @@
+import { visibilityMs } from '../../shared/drive.ts'
+import { novaDisk, properties } from '../../shared/names.ts'
+import type { RunRecord } from '../../shared/ports/journal.ts'
+import { tagWishes } from '../../shared/rules.ts'
+import { plantedToken } from '../fakes/bus.ts'
+import type { FreezeInterval } from '../fakes/guest.ts'
+import type { World } from '../fakes/world.ts'
+
+/** What must never happen, looked for in the world itself: in the guests, in Ceph, in Glance, in the journal, on the queues. */
+export type Violation = `I${number}: ${string}`
+
+export interface Leeway {
+  /** what may delay a thaw besides its budget: one redelivery, unless the test loses messages */
+  thawMs: number
+}
+export const oneQueuePeriod: Leeway = { thawMs: visibilityMs('thaw') + 2_000 }
+
+/** True at every moment. */
+export function violationsAlways(world: World, leeway: Leeway = oneQueuePeriod): Violation[] {
+  return [
+    ...frozenTooLong(world, leeway),
+    ...freezesOutOfOrder(world),
+    ...verdictsTooGood(world),
+    ...trespasses(world),
+    ...brokenChains(world),
+    ...halfRegistered(world),
+    ...tooManyImages(world),
+    ...secretsKept(world),
+    ...strangersServed(world),
+    ...echoes(world),
+  ]
+}
+
+/** True when nothing moves any more. */
+export function violationsAtRest(world: World, leeway: Leeway = oneQueuePeriod): Violation[] {
+  return [
+    ...violationsAlways(world, leeway),
+    ...world.guests.intervals.filter((i) => i.toMs === null).map((i) => say(1, `${i.instance} is frozen still`)),
+    ...thirdStates(world),
+    ...notEnded(world),
+  ]
+}
+
+const say = (n: number, words: string): Violation => `I${n}: ${words}`
+const outcomeOf = ({ wish, outcome, code }: RunRecord) => `run ${wish.run} (${outcome ?? 'open'} ${code ?? ''})`
+const runOf = (world: World, run: string) => world.store.runs().find((r) => r.wish.run === run)
+const volumeOf = (world: World, image: string) => ({ pool: world.settings.glancePool, image })
+
+function frozenTooLong({ guests, clock, settings }: World, leeway: Leeway): Violation[] {
+  const mostMs = settings.freezeBudgetMs + leeway.thawMs
+  return guests.intervals.flatMap((i) => {
+    const ms = (i.toMs ?? clock.nowMs()) - i.fromMs - i.unreachableMs
+    return ms > mostMs ? [say(1, `${i.instance} was frozen for ${ms} ms`)] : []
+  })
+}
+
+function freezesOutOfOrder(world: World): Violation[] {
+  const { guests } = world
+  const unarmed = guests.intervals.filter((i) => !isArmed(i, world))
+  const crowded = guests.intervals.flatMap((i) => intruders(i, world).map((op) => `${i.instance}: ${op} while frozen`))
+  return [
+    ...unarmed.map((i) => say(2, `${i.instance} was frozen with no thaw armed`)),
+    ...guests.frozenTwice.map((i) => say(2, `${i} was frozen twice at a time`)),
+    ...crowded.map((words) => say(2, words)),
+  ]
+}
+
+/** Sent before the freeze, due after it. */
+function isArmed({ instance, fromMs }: FreezeInterval, { queue }: World): boolean {
+  return queue.sent.some(
+    ({ atMs, dueMs, message }) =>
+      message.step === 'thaw' && message.instance === instance && atMs <= fromMs && dueMs >= fromMs,
+  )
+}
+
+/** What the run that froze the guest did to Ceph meanwhile, besides its `snap create`. */
+function intruders({ holder, fromMs, toMs }: FreezeInterval, world: World): string[] {
+  if (holder === null) return []
+  const image = runOf(world, holder)?.wish.image
+  const isInside = (atMs: number) => atMs > fromMs && atMs < (toMs ?? Infinity)
+  return world.ceph.events.flatMap((e) => {
+    const isItsOwn = e.snap === `rbdsnap-${holder}` || e.image === image || e.image.includes(holder)
+    const isOther = e.by === 'rbdsnap' && isItsOwn && isInside(e.atMs) && e.op !== 'snap create'
+    return isOther ? [e.op] : []
+  })
+}
+
+function verdictsTooGood(world: World): Violation[] {
+  return [...world.glance.images.values()].flatMap((image) => {
+    const run = image.properties[properties.run]
+    const verdict = image.properties[properties.consistency]
+    if (run === undefined || verdict === undefined) return []
+    const proof = world.evidence.findLast((e) => e.run === run)
+    const isRequired = image.properties['os_require_quiesce'] === 'yes'
+    const isTooGood =
+      (verdict === 'filesystem' && !proof?.isFrozen) || (verdict === 'offline' && (!proof || proof.isRunning))
+    return [
+      ...(isTooGood ? [say(3, `image ${image.id} says ${verdict}`)] : []),
+      ...(isRequired && verdict === 'crash' ? [say(3, `image ${image.id} requires quiescing and has none`)] : []),
+    ]
+  })
+}
+
+function trespasses({ trespasses: found }: World): Violation[] {
+  return found.map((e) => say(4, `${e.op} of ${e.pool}/${e.image}${e.snap === null ? '' : `@${e.snap}`}`))
+}
+
+function brokenChains(world: World): Violation[] {
+  const orphans = [...world.ceph.images].flatMap(([name, { parent }]) =>
+    parent && !(world.ceph.has(parent) && world.ceph.image(parent).snaps.has(parent.snap)) ? [name] : [],
+  )
+  const empty = [...world.glance.images.values()].filter((i) => {
+    const volume = volumeOf(world, i.id)
+    return i.status === 'active' && !(world.ceph.has(volume) && world.ceph.image(volume).snaps.has('snap'))
+  })
+  const touched = world.ceph.events.filter(
+    (e) =>
+      e.by === 'rbdsnap' && e.pool === world.settings.novaPool && e.snap === null && !world.nova.leaked.has(e.image),
+  )
+  return [
+    ...orphans.map((name) => say(5, `${name} lost its parent`)),
+    ...empty.map(({ id }) => say(5, `image ${id} is active with no volume`)),
+    ...touched.map((e) => say(5, `${e.op} of the disk ${e.image}`)),
+  ]
+}
+
+function halfRegistered(world: World): Violation[] {
+  return world.glance.events.flatMap(({ by, op, image, volume }) => {
+    if (by !== 'rbdsnap' || (op !== 'located' && op !== 'uploaded')) return []
+    const run = image.properties[properties.run] ?? ''
+    const proof = world.evidence.findLast((e) => e.run === run)
+    const wish = runOf(world, run)?.wish
+    const isWhole = volume?.hasSnap === true && volume.content !== null && volume.content === proof?.content
+    const isOwners = wish !== undefined && image.owner === world.projects.get(wish.instance)
+    return [
+      ...(isWhole ? [] : [say(7, `image ${image.id} was registered with ${String(volume?.content)}`)]),
+      ...(isOwners ? [] : [say(7, `image ${image.id} belongs to ${image.owner}`)]),
+    ]
+  })
+}
+
+/** Nova's and ours together: as many that were ever active as were asked for. */
+function tooManyImages({ glance, wishes }: World): Violation[] {
+  const made = glance.events.filter((e) => e.op === 'located' || e.op === 'uploaded')
+  const byInstance = Map.groupBy(made, (e) => e.image.properties['instance_uuid'] ?? '')
+  return [...byInstance].flatMap(([instance, events]) => {
+    const images = new Set(events.map((e) => e.image.id)).size
+    const asked = wishes.filter((w) => w.instance === instance).length
+    return images > asked ? [say(8, `${instance} has ${images} images for ${asked} wishes`)] : []
+  })
+}
+
+function secretsKept({ store, queue, glance }: World): Violation[] {
+  const kept = { runs: store.runs(), parked: store.parked(), sent: queue.sent, images: [...glance.images.values()] }
+  return Object.entries(kept).flatMap(([where, all]) =>
+    JSON.stringify(all).includes(plantedToken) ? [say(10, `a token in ${where}`)] : [],
+  )
+}
+
+function strangersServed({ store, projects }: World): Violation[] {
+  return store
+    .runs()
+    .filter((r) => r.outcome !== 'rejected' && projects.get(r.wish.instance) !== r.wish.project)
+    .map((r) => say(11, `${outcomeOf(r)} is of the foreign project ${r.wish.project}`))
+}
+
+function echoes({ store, wishes }: World): Violation[] {
+  const byInstance = Map.groupBy(store.runs(), (r) => r.wish.instance)
+  return [...byInstance].flatMap(([instance, runs]) => {
+    const begun = runs.filter((r) => r.outcome !== 'rejected').length
+    const asked = wishes.filter((w) => w.instance === instance).length
+    return begun > asked ? [say(12, `${instance} has ${begun} runs for ${asked} wishes`)] : []
+  })
+}
+
+function thirdStates(world: World): Violation[] {
+  const parked = world.store.runs().filter((r) => r.outcome === 'parked')
+  const isParked = (name: string) => parked.some(({ wish }) => name.includes(wish.run) || name.includes(wish.image))
+  const { ceph, glance, servers, settings } = world
+  const left: string[] = []
+  for (const [name, { snaps, parent, madeBy }] of ceph.images) {
+    const id = name.replace(/^[^/]+\//, '')
+    const image = glance.images.get(id)
+    const ours = [...snaps.keys()].filter((s) => s.startsWith('rbdsnap-') && !isParked(s)).map((s) => `${name}@${s}`)
+    left.push(...ours)
+    if (!name.startsWith(`${settings.glancePool}/`) || isParked(name)) continue
+    if (madeBy === 'rbdsnap' && !image) left.push(name)
+    if (madeBy === 'rbdsnap' && image && parent) left.push(`${name}, a clone still`)
+  }
+  for (const image of glance.images.values()) {
+    const { id, status, isProtected } = image
+    if (image.properties['instance_uuid'] === undefined || isParked(id)) continue
+    const isOwners = image.properties[properties.ownerProtected] === 'true'
+    if (status !== 'active') left.push(`image ${id}, ${status}`)
+    if (isProtected && !isOwners) left.push(`image ${id}, protected`)
+  }
+  for (const { id, tags } of servers.values()) {
+    const isAnswered = (tag: string) =>
+      !parked.some(({ wish }) => wish.instance === id && wish.trigger.is === 'tag' && wish.trigger.tag === tag)
+    left.push(...tagWishes(tags).flatMap(({ tag }) => (isAnswered(tag) ? [`the tag ${tag} on ${id}`] : [])))
+  }
+  return left.map((what) => say(6, `left behind: ${what}`))
+}
+
+function notEnded(world: World): Violation[] {
+  return world.store.runs().flatMap((r) => {
+    if (r.outcome === null) return [say(9, `${outcomeOf(r)} never ended`)]
+    if (r.outcome !== 'active' && r.outcome !== 'fallback')
+      return r.code !== null && r.reason !== null ? [] : [say(9, `${outcomeOf(r)} ended with no reason`)]
+    const image = world.glance.images.get(r.wish.image)
+    const isThere = image?.status === 'active' || world.unwanted.has(r.wish.image)
+    const hasVerdict = !image || image.properties[properties.consistency] !== undefined
+    return [
+      ...(isThere ? [] : [say(9, `${outcomeOf(r)} has no active image`)]),
+      ...(hasVerdict ? [] : [say(9, `${outcomeOf(r)} left no verdict on its image`)]),
+    ]
+  })
+}
+
+/** The disk of an instance, for tests that look at it. */
+export function diskOf(world: World, instance: string) {
+  return world.ceph.image(novaDisk(world.settings.novaPool, instance))
+}

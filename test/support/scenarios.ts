@@ -1,0 +1,89 @@
+import type { Server } from '../../shared/ports/compute.ts'
+import { properties } from '../../shared/names.ts'
+import type { FakeRecord } from '../fakes/glance.ts'
+import { makeWorld, type Wished, type World } from '../fakes/world.ts'
+
+/** One wish on one server, and how it has to end whatever is broken on the way. */
+export interface Scenario {
+  name: string
+  begin: () => { world: World; server: Server }
+  /** outcome and number of images: first of the good run, then where it may also end once something went wrong */
+  ends: string[]
+}
+
+/** Nova had failed, and deleted its image, before we came to protect it. */
+export const tooLate = 'too late'
+
+export const scenarios: Scenario[] = [
+  {
+    name: 'tag on a clone disk, with a freeze',
+    begin: () => tagged({ disk: 'clone' }),
+    ends: ['active, images: 1'],
+  },
+  {
+    name: 'tag on a flat disk, no freeze asked for',
+    begin: () => tagged({ disk: 'flat', baseProperties: {} }),
+    ends: ['active, images: 1'],
+  },
+  {
+    name: 'take-over that we win',
+    begin: () => takenOver({ way: 'long', convertMs: 30_000 }),
+    ends: ['active, images: 1', 'nova-did-it, images: 1'],
+  },
+  {
+    name: 'take-over that Nova wins',
+    begin: () => takenOver({ way: 'direct', flattenMs: 10_000 }),
+    ends: ['nova-did-it, images: 1'],
+  },
+  {
+    name: 'take-over that rescues what Nova cannot do',
+    begin: () => {
+      const begun = takenOver({ way: 'direct', flattenMs: 10_000 })
+      begun.world.glance.settings.takesLocationsFrom.nova = false
+      return begun
+    },
+    ends: ['active, images: 1', tooLate],
+  },
+  {
+    name: 'require, and no agent',
+    begin: () => tagged({ agent: 'none', baseProperties: { os_require_quiesce: 'yes' } }),
+    ends: ['rejected, images: 0'],
+  },
+  {
+    name: 'no layering: a copy inside Ceph',
+    begin: () => tagged({ layering: false }),
+    ends: ['fallback, images: 1'],
+  },
+  {
+    name: 'no locations: an upload',
+    begin: () => {
+      const begun = tagged({})
+      begun.world.glance.settings.takesLocationsFrom.rbdsnap = false
+      return begun
+    },
+    ends: ['fallback, images: 1'],
+  },
+]
+
+/** What became of the wishes on a server, as `ends` says it. */
+export function endOf({ store, glance, wishes }: World, instance: string): string {
+  const isUnclaimed = ({ what }: Wished) => glance.deleted.get(what)?.properties[properties.run] === undefined
+  if (wishes.some((w) => glance.deleted.has(w.what) && isUnclaimed(w))) return tooLate
+  const outcomes = store.runs().flatMap((r) => (r.wish.instance === instance ? [r.outcome ?? 'open'] : []))
+  const isActive = (i: FakeRecord) => i.properties['instance_uuid'] === instance && i.status === 'active'
+  return `${outcomes.join()}, images: ${[...glance.images.values()].filter(isActive).length}`
+}
+
+function tagged(options: Parameters<World['addServer']>[0]) {
+  const world = makeWorld()
+  const server = world.addServer(options)
+  world.tag(server, 'snapshot')
+  return { world, server }
+}
+
+function takenOver(plan: Parameters<World['createImage']>[1]) {
+  const world = makeWorld()
+  const server = world.addServer({ disk: plan?.way === 'long' ? 'flat' : 'clone' })
+  world.createImage(server, plan)
+  return { world, server }
+}

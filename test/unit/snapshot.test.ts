@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest'
+import { snapshot } from '../../functions/snapshot.ts'
+import { Failure } from '../../shared/failures.ts'
+import type { Lease } from '../../shared/ports/journal.ts'
+import { show } from '../../shared/names.ts'
+import type { MessageOf } from '../../shared/run.ts'
+import { context, disk, due, instance, leasesOf, nowMs, portsOf, server, source, tagWish, yes } from './given.ts'
+
+type Freeze = MessageOf<'snapshot'>['freeze']
+const epoch = 3
+const frozen: Freeze = { is: 'frozen', epoch, askedAtMs: nowMs - 400 }
+const held: Lease = {
+  key: `instance/${instance}`,
+  version: 2,
+  holder: tagWish.run,
+  epoch,
+  untilMs: nowMs + 30_000,
+  freeze: { askedAtMs: nowMs - 400, isConfirmed: true },
+}
+
+/** `states`: what the guest says of itself each time that it is asked. */
+function inSituation(given: { freeze?: Freeze; policy?: 'none' | 'prefer' | 'require'; states?: string[]; lease?: Lease; vmState?: string }) {
+  const { freeze = frozen, policy = 'prefer', states = ['frozen', 'frozen'], lease = held } = given
+  const answers = [...states]
+  const leases = leasesOf(lease)
+  const { ports, calls } = portsOf({
+    compute: { find: async () => server({ vmState: given.vmState ?? 'active' }) },
+    home: { ensureSnapshot: yes },
+    guest: { thaw: yes, state: async () => (answers.shift() ?? 'thawed') as 'frozen' },
+    leases,
+  })
+  const act = () => snapshot(due<'snapshot'>({ step: 'snapshot', wish: tagWish, disk, policy, freeze }), ports, context())
+  return { act, ports, calls, lease: () => leases.of(held.key) }
+}
+const verdict = (consistency: object) => ({ is: 'done', next: { step: 'clone', why: [], consistency } })
+
+describe('the snapshot of a frozen guest', () => {
+  it('is taken between two looks at the guest, with nothing else in the window, and thawed at once', async () => {
+    const { act, calls } = inSituation({})
+    await act()
+    expect(calls.map((call) => call.replace(instance, 'I')).slice(1, 5)).toEqual([
+      'guest.state I',
+      `ceph.ensureSnapshot ${show(source).replace(instance, 'I')}`,
+      'leases.find instance/I',
+      'guest.state I',
+    ])
+    expect(calls[5]).toBe(`guest.thaw ${instance}`)
+  })
+
+  it.each(['prefer', 'require'] as const)('is consistent by evidence when it was frozen before and after (%s)', async (policy) => {
+    const { act, lease } = inSituation({ policy })
+    expect(await act()).toMatchObject(
+      verdict({ verdict: 'filesystem', why: 'the guest was frozen before and after the snapshot', frozenMs: 400 }),
+    )
+    expect(lease()).toMatchObject({ holder: null, freeze: null })
+  })
+
+  it.each([
+    ['before', ['thawed']],
+    ['during', ['frozen', 'thawed']],
+    ['before', ['unknown']],
+    ['during', ['frozen', 'unknown']],
+  ])('is only crash consistent when the guest thawed %s it, or cannot tell: %j', async (when, states) => {
+    const { act, calls } = inSituation({ states })
+    expect(await act()).toMatchObject(verdict({ verdict: 'crash', why: `the guest thawed ${when} the snapshot` }))
+    expect(calls).toContain(`guest.thaw ${instance}`)
+  })
+
+  it('is only crash consistent when the freeze is no longer ours, though the guest be frozen', async () => {
+    const others = { ...held, epoch: epoch + 1, holder: 'another run' }
+    const { act, lease } = inSituation({ lease: others })
+    expect(await act()).toMatchObject(verdict({ verdict: 'crash' }))
+    expect(lease()).toEqual(others)
+  })
+
+  it('is only crash consistent when its thaw is noted already', async () => {
+    const { act } = inSituation({ lease: { ...held, freeze: null } })
+    expect(await act()).toMatchObject(verdict({ verdict: 'crash' }))
+  })
+
+  it('that was required is not even taken when the guest has thawed before', async () => {
+    const { act, calls } = inSituation({ policy: 'require', states: ['thawed'] })
+    await expect(act()).rejects.toMatchObject({ code: 'QUIESCE_LOST', kind: 'reject' })
+    expect(calls.filter((call) => call.startsWith('ceph'))).toEqual([])
+  })
+
+  it('that was required is rejected when the guest thawed meanwhile, and the guest is left thawed', async () => {
+    const { act, calls, lease } = inSituation({ policy: 'require', states: ['frozen', 'thawed'] })
+    await expect(act()).rejects.toMatchObject({ code: 'QUIESCE_LOST' })
+    expect(calls).toContain(`guest.thaw ${instance}`)
+    expect(lease()).toMatchObject({ holder: null, freeze: null })
+  })
+
+  it('keeps the freeze noted when the guest cannot be thawed, for the thaw that is armed', async () => {
+    const { act, ports, lease } = inSituation({})
+    const thaw = async () => {
+      throw new Failure('GUEST_UNREACHABLE', 'x')
+    }
+    ports.guest = portsOf({ guest: { thaw, state: async () => 'frozen' } }).ports.guest
+    await expect(act()).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE' })
+    expect(lease()).toEqual(held)
+  })
+})
+
+describe('the snapshot without a freeze', () => {
+  it('is crash consistent, and says why there was none', async () => {
+    const { act, calls } = inSituation({ freeze: { is: 'none', why: 'no freeze was asked for' } })
+    expect(await act()).toMatchObject(verdict({ verdict: 'crash', why: 'no freeze was asked for', frozenMs: null }))
+    expect(calls).toEqual([`ceph.ensureSnapshot ${show(source)}`])
+  })
+
+  it('is as good as offline when the instance is off before and after', async () => {
+    const { act } = inSituation({ freeze: { is: 'offline', why: 'the instance is stopped' }, vmState: 'stopped' })
+    expect(await act()).toMatchObject(verdict({ verdict: 'offline', why: 'the instance is stopped', frozenMs: null }))
+  })
+
+  it('is only crash consistent when the instance was started meanwhile', async () => {
+    const { act } = inSituation({ freeze: { is: 'offline', why: 'the instance is stopped' }, vmState: 'active' })
+    expect(await act()).toMatchObject(
+      verdict({ verdict: 'crash', why: 'the instance is stopped, but not any more after the snapshot' }),
+    )
+  })
+})
+
+describe('a snapshot in a cluster that is no longer configured', () => {
+  it('is parked, and says which', async () => {
+    const { ports } = portsOf({})
+    const message = due<'snapshot'>({ step: 'snapshot', wish: tagWish, disk: { ...disk, cluster: 'west' }, policy: 'none', freeze: { is: 'none', why: '' } })
+    await expect(snapshot(message, ports, context())).rejects.toMatchObject({ code: 'BAD_SETTING', words: expect.stringContaining('west') as string })
+  })
+})
