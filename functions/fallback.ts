@@ -9,9 +9,13 @@ import { homeOf, type Context, type Outcome, type Ports, type Step } from '../sh
 /**
  * The ladder when a clone is not possible. A full copy inside Ceph first: no byte leaves the cluster, and a rename commits it.
  * Below it the disk's snapshot is streamed to Glance's upload, with no local file. Each step down leaves its reason.
+ *
+ * The copy has a message of its own, after the one that clears the image's name: a clone left half made has no parent and the
+ * right size, as a finished copy has, and would be taken for one.
  */
 export const fallback: Step<'fallback'> = async (run, ports, ctx) => {
   if (run.rung === 'upload') return upload(run, ports, ctx)
+  if (run.rung === 'clear') return clear(run, ports, ctx)
   try {
     return await copy(run, ports, ctx)
   } catch (error) {
@@ -20,6 +24,12 @@ export const fallback: Step<'fallback'> = async (run, ports, ctx) => {
     const why = [...run.why, `${error.code}: ${error.words}`]
     return { is: 'done', next: { step: 'fallback', wish, disk, consistency, why, rung: 'upload' } }
   }
+}
+
+async function clear(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<Outcome<'fallback'>> {
+  await makeRoom(run, ports, ctx)
+  const { wish, disk, consistency, why } = run
+  return { is: 'done', next: { step: 'fallback', wish, disk, consistency, why, rung: 'copy' } }
 }
 
 async function copy(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<Outcome<'fallback'>> {
@@ -66,7 +76,7 @@ async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): P
   return { is: 'done', next: { step: 'cleanup', wish, disk, consistency, why, road: 'upload', usableMs } }
 }
 
-/** Glance's store makes its own volume under the image's id: what an earlier rung left there goes first, if it is ours. */
+/** Copy and upload make the volume under the image's id anew: what an earlier step left there goes first, if it is ours. */
 async function makeRoom({ wish }: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<void> {
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)

@@ -1,5 +1,5 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease, release } from '../shared/freeze.ts'
+import { instanceLease, isThawed, release } from '../shared/freeze.ts'
 import { lambda } from '../shared/lambda.ts'
 import { isOff } from '../shared/server-state.ts'
 import { novaDisk } from '../shared/names.ts'
@@ -66,8 +66,7 @@ async function freeze(
 
 /** A freeze of an earlier delivery, or of a run that died, is in the way: nobody can vouch for it any more. */
 async function startOver(instance: string, lease: Lease, ports: Ports, ctx: Context): Promise<Outcome<'quiesce'>> {
-  await ports.guest.thaw(instance, ctx.signal)
-  await release(lease, ctx.clock.nowMs(), ports)
+  if (await isThawed(instance, ports, ctx)) await release(lease, ctx.clock.nowMs(), ports)
   return { is: 'waiting', inMs: 1_000 }
 }
 

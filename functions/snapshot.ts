@@ -1,5 +1,5 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease, release } from '../shared/freeze.ts'
+import { instanceLease, isThawed, release } from '../shared/freeze.ts'
 import { isOff } from '../shared/server-state.ts'
 import { lambda } from '../shared/lambda.ts'
 import { sourceSnap } from '../shared/names.ts'
@@ -51,10 +51,11 @@ async function isFrozen(run: MessageOf<'snapshot'>, ports: Ports, ctx: Context):
 
 /** How long the guest stood still: until now, or until somebody else thawed it. */
 async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: Ports, ctx: Context): Promise<number> {
-  await ports.guest.thaw(wish.instance, ctx.signal)
+  const isOver = await isThawed(wish.instance, ports, ctx)
   const now = ctx.clock.nowMs()
   const lease = await ports.leases.find(instanceLease(wish.instance))
-  if (lease?.epoch === freeze.epoch && lease.freeze) await release(lease, now, ports)
+  // If it is not over, the armed thaw sees to it.
+  if (isOver && lease?.epoch === freeze.epoch && lease.freeze) await release(lease, now, ports)
   const thawedAtMs = lease?.thawed?.epoch === freeze.epoch ? lease.thawed.atMs : now
   return thawedAtMs - freeze.askedAtMs
 }

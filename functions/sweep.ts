@@ -14,17 +14,25 @@ export async function sweep(ports: Ports, ctx: Context): Promise<{ thawed: numbe
   return { thawed, sentAgain, found }
 }
 
-/** Every freeze should be over by its budget; the armed thaw of this one was lost, or its guest did not answer. */
+/**
+ * Every freeze should be over by its budget; the armed thaw of this one was lost, or its guest does not answer. A thaw that
+ * keeps coming back for such a guest keeps the lease alive, and needs no twin each minute.
+ */
 async function thawOverdue(ports: Ports, ctx: Context): Promise<number> {
   const now = ctx.clock.nowMs()
   const frozen = await ports.leases.frozen()
-  const overdue = frozen.filter((l) => l.freeze && now - l.freeze.askedAtMs > ctx.settings.freezeBudgetMs)
+  const overdue = frozen.filter((l) => {
+    const ageMs = l.freeze ? now - l.freeze.askedAtMs : 0
+    return ageMs > ctx.settings.freezeBudgetMs && (ageMs < urgentMs || l.untilMs < now)
+  })
   for (const { key, epoch } of overdue) {
     await ports.queue.send({ v: messageVersion, step: 'thaw', instance: key.replace(/^instance\//, ''), epoch })
   }
   return overdue.length
 }
 
+/** For so long a twin is cheaper than the doubt. */
+const urgentMs = 120_000
 /** A message is due at a time; this long after it nobody has claimed it, so no queue has it any more, or it takes a twin. */
 const lostAfterMs = 30_000
 const atOnce = 200

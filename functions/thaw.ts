@@ -1,5 +1,5 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease, release } from '../shared/freeze.ts'
+import { instanceLease, isThawed, release } from '../shared/freeze.ts'
 import { lambdaThaw } from '../shared/lambda.ts'
 import type { MessageOf } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
@@ -18,18 +18,31 @@ export async function thaw(
 ): Promise<{ againInMs: number } | null> {
   const lease = await ports.leases.find(instanceLease(message.instance))
   if (!lease || lease.epoch !== message.epoch || !lease.freeze) return null
-  const ageMs = ctx.clock.nowMs() - lease.freeze.askedAtMs
-  try {
-    await ports.guest.thaw(message.instance, ctx.signal)
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error
-    // No agent, nothing frozen. Anything else: the guest may be frozen still, so never stop trying.
-    if (error.code !== 'QUIESCE_UNAVAILABLE') return { againInMs: 2_000 }
+  const now = ctx.clock.nowMs()
+  const ageMs = now - lease.freeze.askedAtMs
+  const again = async (againInMs: number) => {
+    await ports.leases.save({ ...lease, untilMs: now + againInMs + lostAfterMs })
+    return { againInMs }
   }
-  if (!lease.freeze.isConfirmed && ageMs < latestFreezeMs) return { againInMs: ctx.settings.freezeBudgetMs }
+  // The guest may be frozen still, so never stop trying.
+  if (!(await isOver(message.instance, ports, ctx))) return again(ageMs < latestFreezeMs ? 2_000 : 10_000)
+  if (!lease.freeze.isConfirmed && ageMs < latestFreezeMs) return again(ctx.settings.freezeBudgetMs)
   await release(lease, ctx.clock.nowMs(), ports)
   return null
 }
+
+async function isOver(instance: string, ports: Ports, ctx: Context): Promise<boolean> {
+  try {
+    return await isThawed(instance, ports, ctx)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    // no agent, nothing frozen
+    return error.code === 'QUIESCE_UNAVAILABLE'
+  }
+}
+
+/** While this comes back it keeps the lease alive; when it does not, the sweep sends another (functions/sweep.ts). */
+const lostAfterMs = 30_000
 
 /** Nova's RPC to the compute expires after 60 s by default ([DEFAULT] rpc_response_timeout); later no freeze can come. */
 const latestFreezeMs = 60_000

@@ -56,7 +56,7 @@ export async function drive<S extends RunStep>(
     await parkUnowned(run, ports, ctx)
     return { is: 'acknowledged', because: 'parked' }
   }
-  if (record.outcome !== null || run.hop !== record.hop) return stale(run, record, ports)
+  if (record.outcome !== null || run.hop !== record.hop) return stale(run, record, ports, ctx)
   const now = ctx.clock.nowMs()
   if (record.claim && record.claim.untilMs > now) return { is: 'left', because: 'busy' }
 
@@ -100,9 +100,16 @@ function asFailure(error: unknown): Failure {
   return new Failure('UNKNOWN', words.slice(0, 500), { cause: error })
 }
 
-async function stale(run: RunMessage, record: RunRecord, ports: Ports): Promise<Delivery> {
-  const wasNeverStarted = record.outcome === null && record.hop === run.hop + 1 && record.claim?.hop !== record.hop
-  if (wasNeverStarted) await ports.queue.send(record.message)
+/**
+ * A message that comes again because its function died does so after the queue hid it for longer than a claim; one that comes
+ * sooner is a twin, and would become a second chain of messages beside the first.
+ */
+async function stale(run: RunMessage, record: RunRecord, ports: Ports, ctx: Context): Promise<Delivery> {
+  const now = ctx.clock.nowMs()
+  const isNext = record.outcome === null && record.hop === run.hop + 1 && record.claim?.hop !== record.hop
+  if (isNext && now - record.updatedAtMs >= claimMs) {
+    await ports.queue.send(record.message, Math.max(0, record.dueAtMs - now))
+  }
   return { is: 'acknowledged', because: 'stale' }
 }
 
@@ -229,7 +236,7 @@ function diverted(run: RunMessage, failure: Failure | null): Draft<'fallback'> {
   const { wish, disk, consistency } = run
   const isOutOfCeph = because.code === 'OTHER_CLUSTER' || because.code === 'LOCATION_REFUSED'
   const why = [...run.why, `${because.code}: ${because.words}`]
-  return { step: 'fallback', wish, disk, consistency, why, rung: isOutOfCeph ? 'upload' : 'copy' }
+  return { step: 'fallback', wish, disk, consistency, why, rung: isOutOfCeph ? 'upload' : 'clear' }
 }
 
 function unwound(run: RunMessage, undos: UndoName[], failure: Failure | null): Draft<'unwind'> {

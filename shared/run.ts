@@ -69,7 +69,12 @@ const clone = z.object({ ...envelope, step: z.literal('clone'), ...snapped })
 const register = z.object({ ...envelope, step: z.literal('register'), ...snapped, road })
 const flatten = z.object({ ...envelope, step: z.literal('flatten'), ...snapped, road, usableMs: ms })
 const cleanup = z.object({ ...envelope, step: z.literal('cleanup'), ...snapped, road, usableMs: ms })
-const fallback = z.object({ ...envelope, step: z.literal('fallback'), ...snapped, rung: z.enum(['copy', 'upload']) })
+const fallback = z.object({
+  ...envelope,
+  step: z.literal('fallback'),
+  ...snapped,
+  rung: z.enum(['clear', 'copy', 'upload']),
+})
 const unwind = z.object({
   ...envelope,
   step: z.literal('unwind'),

@@ -21,7 +21,12 @@ export function printList(rows: Row[], preferred: string[], { format, columns }:
   const names = columns.length > 0 ? columns : preferred
   const cells = rows.map((row) => names.map((name) => cell(row[name])))
   if (format === 'value') return cells.forEach((line) => write(line.join(' ')))
-  write(table(names, cells.map((line) => line.map(shorten))))
+  write(
+    table(
+      names,
+      cells.map((line) => line.map(shorten)),
+    ),
+  )
 }
 
 /** A list is read line by line; the whole text is in `-f json` and in `show`. */

@@ -81,7 +81,9 @@ const commands: Record<string, Command> = {
     const source = parseSpec(from, 'allowed')
     const target = parseSpec(to, 'none')
     await open(context, source)
-    await act(context, 'copy', { ...source, target }, { failure: 'copy failed', progress: 'Image copy' })
+    const { features } = context.options
+    const call = { ...source, target, ...(features.length > 0 ? { features } : {}) }
+    await act(context, 'copy', call, { failure: 'copy failed', progress: 'Image copy' })
   },
   async mv(context, [from, to]) {
     const source = parseSpec(from, 'none')

@@ -84,7 +84,7 @@ async function perform(cluster: Cluster, operation: string, call: RbdCall, pace:
       await cluster.flatten(pool, image, pace)
       return { status: 204 }
     case 'copy':
-      await cluster.copy({ pool, image, snap: call.snap ?? null }, target, pace)
+      await cluster.copy({ pool, image, snap: call.snap ?? null }, target, pace, call.features)
       return { status: 204 }
     case 'rename':
       cluster.rename(pool, image, target.image)

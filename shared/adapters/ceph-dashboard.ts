@@ -19,7 +19,10 @@ export function cephDashboard(options: DashboardOptions): Volumes {
   return volumesOver(calls, () => Promise.resolve(options.fsid), options.patience ?? ordinaryPatience)
 }
 
-/** Explicit, with deep-flatten: without it a snapshot taken before the flatten stays tied to the parent after it. */
+/**
+ * Explicit, with deep-flatten: without it a snapshot taken before the flatten stays tied to the parent after it. A copy would
+ * take over the source's features, and without layering its `snap` could not be protected.
+ */
 const cloneFeatures = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
 
 const imageShape = z.object({
@@ -132,6 +135,7 @@ function dashboardCalls(ask: AskManager): RbdCalls {
         dest_namespace: null,
         dest_image_name: target.image,
         snapshot_name: source.snap,
+        features: cloneFeatures,
       }
       return act({ what: spec(target), method: 'POST', path: `${imagePath(source)}/copy`, body }, signal)
     },

@@ -47,7 +47,7 @@ export function locations(calls: GlanceCalls) {
       method: 'POST',
       path: `${imagePath(id)}/locations`,
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ url, validation_data: {} }),
+      body: JSON.stringify({ url }),
       signal,
     })
 

@@ -14,24 +14,21 @@ interface Sent {
 export function uploads(calls: GlanceCalls) {
   return async function upload(id: string, bytes: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<Sent> {
     // before the stream is touched: this also renews a token that is too old, and a stream can be sent only once
-    const before = await found(id, signal).catch(async (error: unknown) => {
-      await bytes.cancel()
-      throw error
-    })
     const measured = measure(bytes)
-    if (before.status === 'active') {
-      await drain(measured.stream)
-      return mustBe(before, measured.result())
-    }
-    const answer = await put(id, measured.stream, signal).catch((error: unknown) => {
+    try {
+      const before = await found(id, signal)
+      if (before.status === 'active') {
+        await drain(measured.stream)
+        return mustBe(before, measured.result())
+      }
+      const answer = await put(id, measured.stream, signal)
+      if (answer.status !== 204) throw await refused(id, answer, signal)
+      return mustBe(await found(id, signal), measured.result())
+    } catch (error) {
+      measured.letGo()
       // the source's own failure says more than "the request was cut"
       throw measured.failure() ?? error
-    })
-    if (answer.status !== 204) {
-      await measured.stream.cancel().catch(() => undefined)
-      throw await refused(id, answer, signal)
     }
-    return mustBe(await found(id, signal), measured.result())
   }
 
   async function found(id: string, signal: AbortSignal): Promise<Image> {
@@ -94,7 +91,13 @@ function measure(bytes: ReadableStream<Uint8Array>) {
     },
     { highWaterMark: 1 },
   )
-  return { stream, failure: () => failure, result: (): Sent => ({ sizeBytes, md5: hash.digest('hex') }) }
+  return {
+    stream,
+    failure: () => failure,
+    /** fetch lets go of a body only when it comes to read it again */
+    letGo: () => void reader.cancel().catch(() => undefined),
+    result: (): Sent => ({ sizeBytes, md5: hash.digest('hex') }),
+  }
 }
 
 async function drain(stream: ReadableStream<Uint8Array>): Promise<void> {

@@ -113,7 +113,7 @@ export function commandCalls(options: CommandOptions): RbdCalls {
     flatten: (image, signal) =>
       jobs.begin({ key: keyOf('flatten', image), what: spec(image), args: ['flatten', spec(image)] }, signal),
     copy(source, target, signal) {
-      const args = ['cp', spec(source), spec(target)]
+      const args = ['cp', '--image-feature', cloneFeatures, spec(source), spec(target)]
       const afterwards = () => remember(target)
       return jobs.begin({ key: keyOf('copy', target), what: spec(target), args, afterwards }, signal)
     },

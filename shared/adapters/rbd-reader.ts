@@ -23,7 +23,9 @@ export function rbdReader(options: RbdReaderOptions): DiskReader {
   return {
     read(cluster, snap, signal) {
       const conf = options.confs[cluster]
-      const bytes = conf === undefined ? noConf(cluster) : exported({ ...options, conf }, snap, signal)
+      const letGo = new AbortController()
+      const ends = AbortSignal.any([signal, letGo.signal])
+      const bytes = conf === undefined ? noConf(cluster) : exported({ ...options, conf }, snap, ends)
       let next: AsyncIterator<Uint8Array> | null = null
       return new ReadableStream<Uint8Array>(
         {
@@ -33,8 +35,9 @@ export function rbdReader(options: RbdReaderOptions): DiskReader {
             if (done) controller.close()
             else controller.enqueue(value)
           },
-          cancel: async () => {
-            await next?.return?.()
+          cancel() {
+            letGo.abort()
+            void next?.return?.().catch(() => undefined)
           },
         },
         { highWaterMark: 0 },

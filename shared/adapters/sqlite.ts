@@ -120,7 +120,7 @@ export function sqlite(path: string): { journal: Journal; leases: Leases; close:
     },
     async tagEpoch(instance, tag) {
       const row = await one<{ n: number }>(
-        'SELECT count(*) n FROM run WHERE instance = ? AND tag = ? AND open IS NULL',
+        "SELECT count(*) n FROM run WHERE instance = ? AND tag = ? AND open IS NULL AND outcome <> 'parked'",
         instance,
         tag,
       )

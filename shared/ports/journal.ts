@@ -85,7 +85,10 @@ export interface Journal {
   countOf(by: { instance: string } | { project: string }, sinceMs: number): Promise<{ open: number; since: number }>
   counts(): Promise<{ step: string | null; outcome: RunOutcome | null; runs: number; oldestMs: number }[]>
 
-  /** How often a tag of an instance has been served: the epoch in the run's id (shared/names.ts). */
+  /**
+   * One more than the runs of this tag that have ended: the epoch in the run's id (shared/names.ts). A parked run keeps its tag and
+   * its epoch, or each look at the tag would begin another run to be parked.
+   */
   tagEpoch(instance: string, tag: string): Promise<number>
 
   park(parked: Parked): Promise<void>

@@ -55,7 +55,7 @@ describe('an image that Nova queued and somebody else fills', () => {
     expect(inPool(image)).toBe(true)
   })
 
-  it('is active while Nova still converts, and protected it outlives Nova’s failure', async () => {
+  it('is active while Nova still converts, and protected it outlives the failure of Nova', async () => {
     const { id, image } = await longWay()
     await ourClone(id, image)
     expect((await admin.patch(image, [...formats, protect])).status).toBe(200)
@@ -77,7 +77,7 @@ describe('an image that Nova queued and somebody else fills', () => {
     expect(inPool(image)).toBe(false)
   })
 
-  it('is lost when a foreign clone comes before Nova’s own and the protection after', async () => {
+  it('is lost when a foreign clone comes before that of Nova and the protection after', async () => {
     const { id } = await addServer()
     cloud.nova.set({ waitsMs: { clone: later } })
     const image = await createImage(id)
@@ -88,7 +88,7 @@ describe('an image that Nova queued and somebody else fills', () => {
     expect(inPool(image)).toBe(true)
   })
 
-  it('is Nova’s when Nova’s clone was first', async () => {
+  it('belongs to Nova when its clone was first', async () => {
     const { id } = await addServer()
     cloud.nova.set({ waitsMs: { flatten: later } })
     const image = await createImage(id)

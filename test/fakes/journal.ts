@@ -59,7 +59,7 @@ export function fakeJournal(): FakeJournal {
     },
     async tagEpoch(instance, tag) {
       const isServed = ({ wish, outcome }: RunRecord) =>
-        wish.instance === instance && wish.trigger.is === 'tag' && wish.trigger.tag === tag && outcome !== null
+        wish.instance === instance && wish.trigger.is === 'tag' && wish.trigger.tag === tag && outcome !== null && outcome !== 'parked'
       return where(isServed).length + 1
     },
     async park(entry) {

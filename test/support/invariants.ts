@@ -74,8 +74,8 @@ function isArmed({ instance, fromMs }: FreezeInterval, { queue }: World): boolea
 }
 
 /** What the run that froze the guest did to Ceph meanwhile, besides its `snap create`. */
-function intruders({ holder, fromMs, toMs }: FreezeInterval, world: World): string[] {
-  if (holder === null) return []
+function intruders({ holder, fromMs, toMs, unreachableMs }: FreezeInterval, world: World): string[] {
+  if (holder === null || unreachableMs > 0) return []
   const image = runOf(world, holder)?.wish.image
   const isInside = (atMs: number) => atMs > fromMs && atMs < (toMs ?? Infinity)
   return world.ceph.events.flatMap((e) => {

@@ -123,6 +123,7 @@ export function portsOf(given: Given): { ports: Ports; calls: string[] } {
 
 function told(arg: unknown): string[] {
   if (arg instanceof AbortSignal || arg === undefined) return []
+  if (Array.isArray(arg)) return [arg.length === 0 ? 'none' : arg.join()]
   if (typeof arg !== 'object' || arg === null) return [String(arg)]
   if ('pool' in arg && 'image' in arg) return [show(arg as RbdImage | RbdSnap)]
   if ('step' in arg) return [(arg as Message).step]

@@ -46,6 +46,7 @@ const frozenBy = (holder: string, more: Partial<Lease> = {}): Lease => ({
   epoch: 7,
   untilMs: nowMs + 10_000,
   freeze: { askedAtMs: nowMs - 1_000, isConfirmed: true },
+  thawed: null,
   ...more,
 })
 const snapshotWith = (policy: string, freeze: unknown) => ({

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { snapshot } from '../../functions/snapshot.ts'
 import { Failure } from '../../shared/failures.ts'
-import type { Lease } from '../../shared/ports/journal.ts'
 import { show } from '../../shared/names.ts'
+import type { Lease } from '../../shared/ports/journal.ts'
+import type { Volumes } from '../../shared/ports/volumes.ts'
 import type { MessageOf } from '../../shared/run.ts'
 import { context, disk, due, instance, leasesOf, nowMs, portsOf, server, source, tagWish, yes } from './given.ts'
 
@@ -16,6 +17,7 @@ const held: Lease = {
   epoch,
   untilMs: nowMs + 30_000,
   freeze: { askedAtMs: nowMs - 400, isConfirmed: true },
+  thawed: null,
 }
 
 /** `states`: what the guest says of itself each time that it is asked. */
@@ -73,9 +75,21 @@ describe('the snapshot of a frozen guest', () => {
     expect(lease()).toEqual(others)
   })
 
-  it('is only crash consistent when its thaw is noted already', async () => {
-    const { act } = inSituation({ lease: { ...held, freeze: null } })
-    expect(await act()).toMatchObject(verdict({ verdict: 'crash' }))
+  it("is only crash consistent when the dead man's switch was quicker, and says how long the guest stood still until then", async () => {
+    const thawed = { epoch, atMs: nowMs - 100 }
+    const { act } = inSituation({ lease: { ...held, holder: null, freeze: null, thawed } })
+    expect(await act()).toMatchObject(verdict({ verdict: 'crash', why: 'the guest thawed before the snapshot', frozenMs: 300 }))
+  })
+
+  it('that Ceph does not make lets the guest go on at once, to be tried again', async () => {
+    const { act, ports, calls, lease } = inSituation({})
+    const ensureSnapshot = async () => {
+      throw new Failure('CEPH_UNREACHABLE', 'x')
+    }
+    ports.clusters['home'] = { ...ports.clusters['home'], ensureSnapshot } as Volumes
+    await expect(act()).rejects.toMatchObject({ code: 'CEPH_UNREACHABLE' })
+    expect(calls).toContain(`guest.thaw ${instance}`)
+    expect(lease()).toMatchObject({ holder: null, freeze: null })
   })
 
   it('that was required is not even taken when the guest has thawed before', async () => {

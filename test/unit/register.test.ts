@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest'
+import { register } from '../../functions/register.ts'
+import { Failure } from '../../shared/failures.ts'
+import type { RbdState } from '../../shared/ports/volumes.ts'
+import { context, due, gib, image, nowMs, portsOf, server, snapped, state, tagWish, takeOverWish, yes } from './given.ts'
+
+const whole = state({ snaps: [{ name: 'snap', isProtected: true, children: [] }] })
+const fsid = 'c1aefb3a-6f4b-4bb3-9f1a-5e6f7a8b9c0d'
+
+function inSituation(given: { volume?: RbdState | null; wish?: typeof tagWish; ensureLocation?: () => Promise<void> } = {}) {
+  const { ports, calls } = portsOf({
+    compute: { find: async () => server({ baseImage: null }) },
+    images: { find: async () => image(), ensureQueued: yes, ensureLocation: given.ensureLocation ?? yes },
+    home: { fsid: async () => fsid, find: async () => (given.volume === undefined ? whole : given.volume) },
+  })
+  const run = due<'register'>({ step: 'register', ...snapped, wish: given.wish ?? tagWish, road: 'clone' })
+  return { act: () => register(run, ports, context()), calls }
+}
+
+describe('register', () => {
+  it('makes the record, gives it its location and its size, and says how long it took since it was asked for', async () => {
+    const { act, calls } = inSituation()
+    expect(await act()).toEqual({ is: 'done', next: { step: 'flatten', ...snapped, road: 'clone', usableMs: nowMs - tagWish.requestedAtMs } })
+    expect(calls).toContain('glance.ensureQueued')
+    expect(calls.at(-1)).toBe(`glance.ensureLocation ${tagWish.image} rbd://${fsid}/images/${tagWish.image}/snap ${gib}`)
+  })
+
+  it("makes no record in a take-over, where it is Nova's", async () => {
+    const { act, calls } = inSituation({ wish: takeOverWish })
+    await act()
+    expect(calls).not.toContain('glance.ensureQueued')
+  })
+
+  it.each<[string, RbdState | null]>([
+    ['is gone', null],
+    ['has another size', state({ sizeBytes: gib + 1, snaps: whole.snaps })],
+    ['has no snapshot', state()],
+    ['has a snapshot that is not protected', state({ snaps: [{ name: 'snap', isProtected: false, children: [] }] })],
+    ['has a snapshot of another name', state({ snaps: [{ name: 'snapshot', isProtected: true, children: [] }] })],
+  ])('tells Glance nothing of a volume that %s', async (_what, volume) => {
+    const { act, calls } = inSituation({ volume })
+    await expect(act()).rejects.toMatchObject({ code: 'NAME_TAKEN' })
+    expect(calls.filter((call) => call.startsWith('glance.ensureLocation'))).toEqual([])
+  })
+
+  it('hands on that Glance takes no location: the driver diverts', async () => {
+    const ensureLocation = async () => {
+      throw new Failure('LOCATION_REFUSED', '403')
+    }
+    await expect(inSituation({ ensureLocation }).act()).rejects.toMatchObject({ code: 'LOCATION_REFUSED', kind: 'divert' })
+  })
+})

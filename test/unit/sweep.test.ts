@@ -1,0 +1,123 @@
+import { describe, expect, it } from 'vitest'
+import { sweep } from '../../functions/sweep.ts'
+import type { Server } from '../../shared/ports/compute.ts'
+import type { Lease, RunRecord } from '../../shared/ports/journal.ts'
+import type { Message } from '../../shared/run.ts'
+import { context, due, instance, leasesOf, nowMs, portsOf, project, server, snapped, tagWish } from './given.ts'
+
+function record(more: Partial<RunRecord> = {}): RunRecord {
+  return {
+    wish: tagWish,
+    version: 3,
+    createdAtMs: nowMs - 120_000,
+    updatedAtMs: nowMs - 60_000,
+    hop: 4,
+    message: due<'clone'>({ step: 'clone', ...snapped }),
+    dueAtMs: nowMs - 60_000,
+    claim: null,
+    lost: 0,
+    undos: [],
+    timeline: [],
+    progress: null,
+    outcome: null,
+    code: null,
+    reason: null,
+    endedAtMs: null,
+    ...more,
+  }
+}
+function freezeOf(askedMsAgo: number): Lease {
+  const freeze = { askedAtMs: nowMs - askedMsAgo, isConfirmed: true }
+  return { key: `instance/${instance}`, version: 1, holder: 'a run', epoch: 7, untilMs: nowMs, freeze, thawed: null }
+}
+
+function inSituation(given: { overdue?: RunRecord[]; open?: RunRecord[]; tagged?: Server[]; leases?: Lease[]; isLost?: boolean }) {
+  const sent: Message[] = []
+  const saved: RunRecord[] = []
+  const { ports, calls } = portsOf({
+    compute: { tagged: async () => given.tagged ?? [] },
+    journal: {
+      overdue: async () => given.overdue ?? [],
+      openOf: async () => given.open ?? [],
+      save: async (r) => {
+        saved.push(r)
+        return given.isLost ? null : r
+      },
+    },
+    queue: { send: async (message) => void sent.push(message) },
+    leases: leasesOf(...(given.leases ?? [])),
+  })
+  return { act: () => sweep(ports, context()), sent, saved, calls }
+}
+
+describe('the broom, over freezes', () => {
+  it('sends a thaw for one that is past its budget', async () => {
+    const { act, sent } = inSituation({ leases: [freezeOf(5_001)] })
+    expect(await act()).toMatchObject({ thawed: 1 })
+    expect(sent).toEqual([{ v: 1, step: 'thaw', instance, epoch: 7 }])
+  })
+
+  it('leaves one alone that is within it', async () => {
+    const { act, sent } = inSituation({ leases: [freezeOf(5_000)] })
+    expect(await act()).toMatchObject({ thawed: 0 })
+    expect(sent).toEqual([])
+  })
+})
+
+describe('the broom, over runs', () => {
+  it('sends the message again that is due and that no queue seems to have', async () => {
+    const lost = record()
+    const { act, sent, saved, calls } = inSituation({ overdue: [lost] })
+    expect(await act()).toMatchObject({ sentAgain: 1 })
+    expect(sent).toEqual([lost.message])
+    expect(saved).toEqual([{ ...lost, dueAtMs: nowMs }])
+    expect(calls).toContain(`journal.overdue ${nowMs - 30_000} 200`)
+  })
+
+  it('leaves a run alone that somebody works on, until his claim is over', async () => {
+    const claimed = (untilMs: number) => record({ claim: { token: 't', hop: 4, untilMs } })
+    expect((await inSituation({ overdue: [claimed(nowMs + 1)] }).act()).sentAgain).toBe(0)
+    expect((await inSituation({ overdue: [claimed(nowMs)] }).act()).sentAgain).toBe(1)
+  })
+
+  it('sends nothing for a run that moved on while it looked', async () => {
+    const { act, sent } = inSituation({ overdue: [record()], isLost: true })
+    expect(await act()).toMatchObject({ sentAgain: 0 })
+    expect(sent).toEqual([])
+  })
+
+  const heard = { is: 'tagged' as const, instance, project, tag: 'snapshot' }
+  const reserved = (ageMs: number) =>
+    record({ hop: 0, message: { v: 1, step: 'ingest', tries: 5, heard }, createdAtMs: nowMs - ageMs })
+
+  it('lets the door try again what it had only reserved, from the first try', async () => {
+    const { act, sent } = inSituation({ overdue: [reserved(60_000)] })
+    expect(await act()).toMatchObject({ sentAgain: 1 })
+    expect(sent).toEqual([{ v: 1, step: 'ingest', tries: 0, heard }])
+  })
+
+  it('parks what could not be begun for an hour', async () => {
+    const { act, sent, saved } = inSituation({ overdue: [reserved(3_600_001)] })
+    expect(await act()).toMatchObject({ sentAgain: 0 })
+    expect(saved).toEqual([expect.objectContaining({ outcome: 'parked', code: 'OVERDUE', endedAtMs: nowMs })])
+    expect(sent).toEqual([])
+  })
+})
+
+describe('the broom, over tags', () => {
+  const asked = server({ tags: ['snapshot'] })
+  const bare = record({ wish: { ...tagWish, trigger: { is: 'tag', tag: 'snapshot', epoch: 1 } } })
+
+  it('asks for the snapshot whose notification was lost', async () => {
+    const { act, sent, calls } = inSituation({ tagged: [asked], open: [record()] })
+    expect(await act()).toEqual({ thawed: 0, sentAgain: 0, found: 1 })
+    expect(calls).toContain('nova.tagged snapshot')
+    expect(sent).toEqual([{ v: 1, step: 'ingest', tries: 0, heard: { is: 'tagged', instance, project, tag: 'snapshot' } }])
+  })
+
+  it('leaves a server alone whose snapshot is in the making', async () => {
+    const { act, sent } = inSituation({ tagged: [asked], open: [bare] })
+    expect(await act()).toMatchObject({ found: 0 })
+    expect(sent).toEqual([])
+  })
+})
