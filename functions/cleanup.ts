@@ -3,27 +3,27 @@ import { lambda } from '../shared/lambda.ts'
 import { properties, show, sourceSnap } from '../shared/names.ts'
 import type { MessageOf } from '../shared/run.ts'
 import { clusterOf, type Context, type Ports, type Step } from '../shared/step.ts'
-import { isWorkingOnImage } from '../shared/server-state.ts'
+import { mayWorkOnImage } from '../shared/server-state.ts'
 
 /** Drops the source snapshot, writes verdict and timings on the image, and answers whoever asked. */
 export const cleanup: Step<'cleanup'> = async (run, ports, ctx) => {
   const { wish, disk, consistency, road, usableMs, why } = run
   await clusterOf(disk, ports).ensureSnapshotAbsent(sourceSnap(wish, disk), ctx.signal)
   const server = await ports.compute.find(wish.instance, ctx.signal)
-  const leftover = server ? null : await dropAbandonedDisk(run, ports, ctx)
-
   const image = await ports.images.find(wish.image, ctx.signal)
   if (image?.properties[properties.run] === wish.run) {
     await ports.images.setProperties(wish.image, verdictProperties(consistency, { road, usableMs, why }), ctx.signal)
     // Nova's own attempt may still fail, and would then delete the image; being protected it stays.
     if (wish.trigger.is === 'take-over') {
-      if (server && isWorkingOnImage(server)) return { is: 'waiting', inMs: 2_000 }
+      if (mayWorkOnImage(server, run.sinceMs, ctx.clock.nowMs()))
+        return { is: 'waiting', inMs: server ? 2_000 : 30_000 }
       if (image.properties[properties.ownerProtected] !== 'true')
         await ports.images.setProtected(wish.image, false, ctx.signal)
     }
   }
   if (wish.trigger.is === 'tag' && server)
     await ports.compute.ensureTagAbsent(wish.instance, wish.trigger.tag, ctx.signal)
+  const leftover = server ? null : await dropAbandonedDisk(run, ports, ctx)
   const reasons = [
     ...why,
     ...(leftover === null ? [] : [leftover]),

@@ -3,7 +3,7 @@ import { lambda } from '../shared/lambda.ts'
 import { glanceSnapName, glanceVolume, show, sourceSnap } from '../shared/names.ts'
 import type { MessageOf } from '../shared/run.ts'
 import { homeCluster, homeOf, type Context, type Outcome, type Ports, type Step } from '../shared/step.ts'
-import { isWorkingOnImage } from '../shared/server-state.ts'
+import { mayWorkOnImage } from '../shared/server-state.ts'
 
 /**
  * A clone in Glance's pool under the image's id, believed only after it was verified, with the protected snapshot `snap` that
@@ -40,7 +40,7 @@ export const clone: Step<'clone'> = async (run, ports, ctx) => {
  * nothing there is ours. When its attempt is over and the image is still queued, Nova failed: on with our snapshot.
  */
 async function afterNova(
-  { wish }: MessageOf<'clone'>,
+  { wish, sinceMs }: MessageOf<'clone'>,
   state: 'half-made' | 'foreign',
   ports: Ports,
   ctx: Context,
@@ -50,7 +50,7 @@ async function afterNova(
   const image = await ports.images.find(wish.image, ctx.signal)
   if (!image) throw new Failure('IMAGE_GONE', `image ${wish.image}`)
   if (image.status === 'active') throw new Failure('NOVA_DID_IT', `image ${wish.image} is active.`)
-  if (server && isWorkingOnImage(server)) return { is: 'waiting', inMs: 1_000 }
+  if (mayWorkOnImage(server, sinceMs, ctx.clock.nowMs())) return { is: 'waiting', inMs: server ? 1_000 : 30_000 }
   if (state !== 'foreign') return null
   // Nova removes its clone when it gives up, perhaps only since we looked.
   if (!(await homeOf(ports).find(glanceVolume(wish, ctx.settings.glancePool), ctx.signal)))

@@ -1,5 +1,8 @@
+import { Failure } from '../shared/failures.ts'
 import { lambda } from '../shared/lambda.ts'
 import { glanceVolume } from '../shared/names.ts'
+import type { Progress } from '../shared/ports/volumes.ts'
+import type { Wish } from '../shared/run.ts'
 import { homeOf, type Context, type Ports, type Step } from '../shared/step.ts'
 
 /**
@@ -12,10 +15,21 @@ export const flatten: Step<'flatten'> = async (run, ports, ctx) => {
   const next = { step: 'cleanup' as const, wish, disk, consistency, why, road, usableMs }
   const hasPlace = await takePlace(wish.run, ports, ctx)
   if (!hasPlace && !(await isGoing(wish.instance, ports, ctx))) return { is: 'waiting', inMs: pollMs }
-  const progress = await homeOf(ports).flatten(glanceVolume(wish, ctx.settings.glancePool), ctx.signal)
+  const progress = await flattenOf(wish, ports, ctx)
   if (progress.is === 'running') return { is: 'waiting', inMs: pollMs, fraction: progress.fraction }
   await givePlaceBack(wish.run, ports, ctx)
   return { is: 'done', next }
+}
+
+async function flattenOf(wish: Wish, ports: Ports, ctx: Context): Promise<Progress> {
+  try {
+    return await homeOf(ports).flatten(glanceVolume(wish, ctx.settings.glancePool), ctx.signal)
+  } catch (error) {
+    // Its owner deleted the image, and Glance the volume with it.
+    const isGone = error instanceof Failure && error.code === 'IMAGE_GONE'
+    if (isGone && !(await ports.images.find(wish.image, ctx.signal))) return { is: 'done' }
+    throw error
+  }
 }
 
 const pollMs = 2_000

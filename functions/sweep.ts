@@ -1,4 +1,5 @@
 import { lambdaSweep } from '../shared/lambda.ts'
+import { tagRun } from '../shared/names.ts'
 import { requestTag } from '../shared/rules.ts'
 import { isRunMessage, messageVersion } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
@@ -67,8 +68,9 @@ async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
 async function findLostRequests(ports: Ports, ctx: Context): Promise<number> {
   let found = 0
   for (const server of await ports.compute.tagged(requestTag, ctx.signal)) {
-    const open = await ports.journal.openOf(server.id)
-    if (open.some((r) => r.wish.trigger.is === 'tag' && r.wish.trigger.tag === requestTag)) continue
+    const epoch = await ports.journal.tagEpoch(server.id, requestTag)
+    // in the making, or parked with its tag
+    if (await ports.journal.find(server.id, tagRun(server.id, requestTag, epoch))) continue
     const heard = { is: 'tagged' as const, instance: server.id, project: server.project, tag: requestTag }
     await ports.queue.send({ v: messageVersion, step: 'ingest', tries: 0, heard })
     found += 1

@@ -11,8 +11,9 @@ import { undos } from '../shared/undo.ts'
 export const unwind: Step<'unwind'> = async (run, ports, ctx) => {
   const forward = await goForward(run, ports, ctx)
   if (forward) return { is: 'done', next: forward }
+  const isLong = ctx.clock.nowMs() - run.sinceMs > 60_000
   for (const name of run.undos.toReversed()) {
-    if ((await undos[name](run, ports, ctx)) === 'later') return { is: 'waiting', inMs: 2_000 }
+    if ((await undos[name](run, ports, ctx)) === 'later') return { is: 'waiting', inMs: isLong ? 30_000 : 2_000 }
   }
   const { wish, because } = run
   const server = await ports.compute.find(wish.instance, ctx.signal)
@@ -28,8 +29,9 @@ export const unwind: Step<'unwind'> = async (run, ports, ctx) => {
 }
 
 async function goForward(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): Promise<Draft<'flatten'> | null> {
-  const { wish, disk, consistency, why } = run
-  if (!disk || !consistency) return null
+  const { wish, disk, consistency, why, because } = run
+  // What is active then is Nova's, at the same location as ours would be.
+  if (!disk || !consistency || because.code === 'NOVA_DID_IT') return null
   const image = await ports.images.find(wish.image, ctx.signal)
   if (image?.status !== 'active' || image.properties[properties.run] !== wish.run) return null
   const volumes = homeOf(ports)

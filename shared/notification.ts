@@ -58,12 +58,11 @@ class Unread extends Error {}
 
 function read(inner: unknown): Notification {
   const outside = check(envelope, inner)
-  const atMs = Date.parse(
-    `${outside.timestamp
-      .replace(' ', 'T')
-      .replace(/(\.\d{3})\d*/, '$1')
-      .replace(/Z?$/, 'Z')}`,
-  )
+  const inUtc = outside.timestamp
+    .replace(' ', 'T')
+    .replace(/(\.\d{3})\d*/, '$1')
+    .replace(/Z?$/, 'Z')
+  const atMs = Date.parse(inUtc)
   if (!(atMs >= 0)) throw new Unread('timestamp is not a time')
   const base = { is: 'notification' as const, eventType: outside.event_type, messageId: outside.message_id, atMs }
   const payload = outside.payload

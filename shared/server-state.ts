@@ -16,6 +16,15 @@ export function isWorkingOnImage(server: Server): boolean {
   return server.taskState !== null && imageTasks.has(server.taskState)
 }
 
+/**
+ * The same, when the server may be on its way out or gone: Nova's snapshot goes on then, seen nowhere in its API, and deletes
+ * the image when it fails (nova/compute/manager.py delete_image_on_error). So it is given time, from when it was first asked.
+ */
+export function mayWorkOnImage(server: Server | null, sinceMs: number, nowMs: number): boolean {
+  if (!server) return nowMs - sinceMs < 1_800_000
+  return server.taskState === 'deleting' || isWorkingOnImage(server)
+}
+
 /** Nothing runs in it: no freeze is needed, and none is possible. */
 const offStates = new Set(['stopped', 'paused', 'suspended', 'shelved', 'shelved_offloaded', 'soft-delete', 'error'])
 export function isOff(server: Server): boolean {

@@ -4,7 +4,7 @@ import type { UndoName } from './pipeline.ts'
 import type { RbdState } from './ports/volumes.ts'
 import type { MessageOf, Wish } from './run.ts'
 import { clusterOf, homeOf, type Context, type Ports } from './step.ts'
-import { isWorkingOnImage } from './server-state.ts'
+import { mayWorkOnImage } from './server-state.ts'
 
 /**
  * The undos, one a step, noted in the journal before the step acts; `unwind` runs the noted ones in reverse.
@@ -18,11 +18,11 @@ type Undo = (run: MessageOf<'unwind'>, ports: Ports, ctx: Context) => Promise<Un
 
 export const undos: Record<UndoName, Undo> = {
   /** Back to how Nova left it; and when Nova failed meanwhile, and could not delete its image because of us, delete it. */
-  releaseClaim: async ({ wish }, ports, ctx) => {
+  releaseClaim: async ({ wish, sinceMs }, ports, ctx) => {
     const image = await ports.images.find(wish.image, ctx.signal)
     if (image?.properties[properties.run] !== wish.run) return 'undone'
     const server = await ports.compute.find(wish.instance, ctx.signal)
-    if (server && isWorkingOnImage(server)) return 'later'
+    if (mayWorkOnImage(server, sinceMs, ctx.clock.nowMs())) return 'later'
     if (image.properties[properties.ownerProtected] !== 'true')
       await ports.images.setProtected(wish.image, false, ctx.signal)
     if (image.status === 'queued') await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
@@ -43,7 +43,7 @@ export const undos: Record<UndoName, Undo> = {
     return 'undone'
   },
 
-  dropClone: async ({ wish }, ports, ctx) => dropVolume(wish, ports, ctx),
+  dropClone: async (run, ports, ctx) => dropVolume(run, ports, ctx),
 
   /** Only a record that is still queued; ours by its id, which nobody else can compute before it is there. */
   dropRecord: async ({ wish }, ports, ctx) => {
@@ -54,13 +54,14 @@ export const undos: Record<UndoName, Undo> = {
 
   dropCopy: async (run, ports, ctx) => {
     await homeOf(ports).ensureAbsent(temporaryCopy(run.wish, ctx.settings.glancePool), [], ctx.signal)
-    const dropped = await dropVolume(run.wish, ports, ctx)
+    const dropped = await dropVolume(run, ports, ctx)
     return dropped === 'undone' ? undos.dropRecord(run, ports, ctx) : dropped
   },
 }
 
 /** The volume under the image's id; never when an image is registered on it. */
-async function dropVolume(wish: Wish, ports: Ports, ctx: Context): Promise<Undone> {
+async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): Promise<Undone> {
+  const { wish } = run
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)
   const image = await ports.images.find(wish.image, ctx.signal)
@@ -73,9 +74,10 @@ async function dropVolume(wish: Wish, ports: Ports, ctx: Context): Promise<Undon
   }
   if (wish.trigger.is === 'take-over') {
     const server = await ports.compute.find(wish.instance, ctx.signal)
-    if (server && isWorkingOnImage(server) && !isFromOurSnapshot(wish, state)) return 'later'
+    const isAtWork = mayWorkOnImage(server, run.sinceMs, ctx.clock.nowMs())
+    if (isAtWork && !isFromOurSnapshot(wish, state)) return 'later'
   }
-  if (await isOurVolume(wish, state, ports, ctx)) await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
+  if (await isOurVolume(run, state, ports, ctx)) await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
   return 'undone'
 }
 
@@ -89,13 +91,15 @@ function isFromOurSnapshot(wish: Wish, state: RbdState): boolean {
  * given it up.
  */
 export async function isOurVolume(
-  wish: Wish,
+  { wish, sinceMs }: Pick<MessageOf<'unwind'>, 'wish' | 'sinceMs'>,
   state: RbdState,
-  ports: Pick<Ports, 'compute'>,
+  ports: Pick<Ports, 'compute' | 'images'>,
   ctx: Context,
 ): Promise<boolean> {
   if (state.parent !== null) return isFromOurSnapshot(wish, state)
   if (wish.trigger.is === 'tag') return true
   const server = await ports.compute.find(wish.instance, ctx.signal)
-  return server === null || !isWorkingOnImage(server)
+  // Read after the server: Nova makes the image active before it clears the task state.
+  const image = await ports.images.find(wish.image, ctx.signal)
+  return !mayWorkOnImage(server, sinceMs, ctx.clock.nowMs()) && (image === null || image.status === 'queued')
 }

@@ -33,7 +33,12 @@ export async function checkDependencies(base: string): Promise<Looked> {
   return judge(output, globSync(`{${folders.join(',')}}/**/*.ts`, { cwd: base }))
 }
 
-function judge({ modules, summary }: ICruiseResult, files: string[]): Looked {
+interface Cruise {
+  modules: Pick<ICruiseResult['modules'][number], 'source'>[]
+  summary: Pick<ICruiseResult['summary'], 'violations'>
+}
+
+export function judge({ modules, summary }: Cruise, files: string[]): Looked {
   const seen = new Set(modules.map((module) => module.source))
   const missed = files.filter((file) => !seen.has(file))
   const wrong = summary.violations.map(({ rule, from, to, cycle }) => {

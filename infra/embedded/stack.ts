@@ -36,7 +36,7 @@ const readyWithinMs = 60_000
 const restartAfterMs = 150
 
 /** Starts the stack over `dataDir`. @throws Failure BAD_REQUEST when one is running there already */
-export async function startStack(dataDir: string, options: { cloud?: Record<string, string> } = {}): Promise<Stack> {
+export async function startStack(dataDir: string, options: { cloud?: Record<string, string>; functions?: Record<string, string> } = {}): Promise<Stack> {
   mkdirSync(join(dataDir, 'logs'), { recursive: true })
   takeLock(dataDir)
   requireBundles()
@@ -58,7 +58,12 @@ export async function startStack(dataDir: string, options: { cloud?: Record<stri
   try {
     await Promise.all([said(state, 'queue', 'queue ready'), said(state, 'cloud', 'embedded cloud ready')])
     const described = JSON.parse(readFileSync(join(dataDir, 'cloud', 'cloud.json'), 'utf8')) as Described
-    const env = { ...described.env, ...sqsEnv, RBDSNAP_JOURNAL: `sqlite:${join(dataDir, 'journal.sqlite')}` }
+    const env = {
+      ...described.env,
+      ...sqsEnv,
+      RBDSNAP_JOURNAL: `sqlite:${join(dataDir, 'journal.sqlite')}`,
+      ...options.functions,
+    }
     // Said here, all at once, and not by every function on its own.
     readConfig(env)
     run(state, 'functions', env)

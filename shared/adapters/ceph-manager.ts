@@ -69,26 +69,32 @@ export function cephManager(options: ManagerOptions): AskManager {
     })
   }
 
-  /** Goes from manager to manager until one serves. Twice round, then the failover is longer than a call should wait. */
+  /** Goes from manager to manager until one serves. Some rounds, then the failover is longer than a call should wait. */
   async function reach(call: ManagerCall, token: string | null, signal: AbortSignal): Promise<Answer> {
-    let last: Failure | null = null
-    for (let tries = 0; tries < 2 * origins.length + 2; tries += 1) {
-      if (tries > 0 && tries % origins.length === 0) await pause(roundMs, signal, call.what)
+    let last = new Failure('BAD_SETTING', 'no Ceph manager is configured')
+    for (let tries = 0, absent = 0; tries < 3 * origins.length; tries += 1) {
       const base = active
-      try {
-        const answer = await once(base, call, token, signal)
-        if (isServed(answer)) return answer
-        last = notServing(call.what, answer)
-        if (answer.status >= 300 && answer.status < 400) follow(base, answer)
-        else if (!isStarting(answer)) leave(base)
-      } catch (error) {
-        if (!(error instanceof Failure) || error.code !== 'CEPH_UNREACHABLE') throw error
-        last = error
-        leave(base)
-        if (call.isRepeatable === false && networkCode(error.cause) !== 'ECONNREFUSED') throw error
-      }
+      const came = await attempt(base, call, token, signal)
+      if (!(came instanceof Failure) && isServed(came)) return came
+      last = came instanceof Failure ? came : notServing(call.what, came)
+      if (isRedirect(came)) follow(base, came)
+      else if (!isStarting(came)) leave(base)
+      if (isRedirect(came) && active !== base) continue
+      absent += 1
+      if (absent % origins.length === 0) await pause(roundMs, signal, call.what)
     }
-    throw last ?? new Failure('BAD_SETTING', 'no Ceph manager is configured')
+    throw last
+  }
+
+  /** A manager that does not answer is one answer among others, unless the call may have arrived and must not arrive twice. */
+  async function attempt(base: string, call: ManagerCall, token: string | null, signal: AbortSignal) {
+    try {
+      return await once(base, call, token, signal)
+    } catch (error) {
+      if (!(error instanceof Failure) || error.code !== 'CEPH_UNREACHABLE') throw error
+      if (call.isRepeatable === false && networkCode(error.cause) !== 'ECONNREFUSED') throw error
+      return error
+    }
   }
 
   const patience = () => AbortSignal.timeout(4 * timeoutMs)
@@ -124,8 +130,12 @@ function isServed(answer: Answer): boolean {
   return isApi || (answer.status >= 400 && answer.type === 'application/json')
 }
 
+const isRedirect = (came: Answer | Failure): came is Answer =>
+  !(came instanceof Failure) && came.status >= 300 && came.status < 400
+
 /** The first calls after a manager's start: "You cannot perform that operation on a Rados object in state configuring". */
-const isStarting = (answer: Answer) => answer.status >= 400 && answer.text.includes('state configuring')
+const isStarting = (came: Answer | Failure) =>
+  !(came instanceof Failure) && came.status >= 400 && came.text.includes('state configuring')
 
 function notServing(what: string, answer: Answer): Failure {
   const words = `${what}: Ceph answered ${String(answer.status)} ${answer.type}: ${quote(answer.text)}`

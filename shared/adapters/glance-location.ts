@@ -87,7 +87,7 @@ export function locations(calls: GlanceCalls) {
     const image = await calls.find(id, signal)
     if (!image || image.status === 'deleted' || image.status === 'pending_delete') throw imageGone(id)
     if (image.status === 'killed') throw new Failure('LOCATION_REFUSED', `image ${id}: Glance gave it up`)
-    if (image.status !== 'active') return false
+    if (image.status !== 'active' && image.status !== 'deactivated') return false
     const isOurs = await shows(image, url, signal)
     // Glance reads the size from RBD a moment after 202; a PATCH has it at once
     if (isOurs !== false && image.sizeBytes === null) return false

@@ -78,7 +78,10 @@ function measure(bytes: ReadableStream<Uint8Array>) {
       async pull(controller) {
         try {
           const { done, value } = await reader.read()
-          if (done) return controller.close()
+          if (done) {
+            controller.close()
+            return
+          }
           hash.update(value)
           sizeBytes += value.length
           controller.enqueue(value)

@@ -70,7 +70,7 @@ export function guestAgent(options: GuestAgentOptions): Guest {
     },
 
     async thaw(instance, signal) {
-      // no channel: the qemu that held a frozen guest is gone, and the freeze with it
+      // no channel: no agent ever froze it, or its qemu is gone. Suspended to disk it takes its freeze along: Nova's state tells.
       await talk(instance, signal, async (ask) => {
         value(await ask('guest-fsfreeze-thaw'), 'GUEST_UNREACHABLE', instance)
       })

@@ -22,22 +22,19 @@ const infoShape = z.object({ size: z.number() })
 export function rbdReader(options: RbdReaderOptions): DiskReader {
   return {
     read(cluster, snap, signal) {
-      const conf = options.confs[cluster]
       const letGo = new AbortController()
       const ends = AbortSignal.any([signal, letGo.signal])
-      const bytes = conf === undefined ? noConf(cluster) : exported({ ...options, conf }, snap, ends)
-      let next: AsyncIterator<Uint8Array> | null = null
+      const bytes = exported(options, cluster, snap, ends)
       return new ReadableStream<Uint8Array>(
         {
           async pull(controller) {
-            next ??= bytes[Symbol.asyncIterator]()
-            const { done, value } = await next.next()
-            if (done) controller.close()
-            else controller.enqueue(value)
+            const next = await bytes.next()
+            if (next.done === true) controller.close()
+            else controller.enqueue(next.value)
           },
           cancel() {
             letGo.abort()
-            void next?.return?.().catch(() => undefined)
+            bytes.return(undefined).catch(() => undefined)
           },
         },
         { highWaterMark: 0 },
@@ -46,13 +43,14 @@ export function rbdReader(options: RbdReaderOptions): DiskReader {
   }
 }
 
-// eslint-disable-next-line require-yield, @typescript-eslint/require-await -- a stream that only fails
-async function* noConf(cluster: string): AsyncGenerator<Uint8Array> {
-  throw new Failure('BAD_SETTING', `no ceph.conf is configured for the cluster ${cluster}`)
-}
-
 /** Exactly the snapshot's size: an export that was cut short has an exit code, and its length is checked as well. */
-async function* exported(rbd: RbdCommand, snap: RbdSnap, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* exported(
+  options: RbdReaderOptions,
+  cluster: string,
+  snap: RbdSnap,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, undefined, undefined> {
+  const rbd = commandOf(options, cluster)
   const what = spec(snap)
   const expected = await sizeOf(rbd, snap, signal)
   const child = start(rbd, ['export', '--no-progress', what, '-'])
@@ -75,6 +73,12 @@ async function* exported(rbd: RbdCommand, snap: RbdSnap, signal: AbortSignal): A
     signal.removeEventListener('abort', kill)
     if (child.exitCode === null && child.kill('SIGKILL')) await once(child, 'close')
   }
+}
+
+function commandOf({ command, user, confs }: RbdReaderOptions, cluster: string): RbdCommand {
+  const conf = confs[cluster]
+  if (conf !== undefined) return { command, user, conf }
+  throw new Failure('BAD_SETTING', `no ceph.conf is configured for the cluster ${cluster}`)
 }
 
 async function sizeOf(rbd: RbdCommand, snap: RbdSnap, signal: AbortSignal): Promise<number> {

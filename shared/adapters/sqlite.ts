@@ -8,27 +8,24 @@ import type { Journal, Lease, Leases, Parked, RunOutcome, RunRecord } from '../p
  * one up to busyTimeoutMs. Every write is one statement on one row, conditional on its version.
  *
  * The record is kept as JSON; the columns beside it are what is asked for, and each question has its index, so that cost
- * does not grow with history.
+ * does not grow with history. Where the planner would rather walk a project's whole history, the index is named.
  */
 const busyTimeoutMs = 10_000
 const schemaVersion = 1
 
 const schema = `
   CREATE TABLE IF NOT EXISTS run (
-    instance TEXT NOT NULL, run TEXT NOT NULL, version INTEGER NOT NULL,
-    image TEXT NOT NULL, project TEXT NOT NULL, tag TEXT, step TEXT, outcome TEXT,
-    created_ms INTEGER NOT NULL, due_ms INTEGER, open INTEGER, record TEXT NOT NULL,
-    PRIMARY KEY (instance, run)
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS run_due ON run (due_ms) WHERE open = 1;
-  CREATE INDEX IF NOT EXISTS run_open_instance ON run (instance) WHERE open = 1;
-  CREATE INDEX IF NOT EXISTS run_open_project ON run (project) WHERE open = 1;
-  CREATE INDEX IF NOT EXISTS run_made_instance ON run (instance, created_ms);
-  CREATE INDEX IF NOT EXISTS run_made_project ON run (project, created_ms);
-  CREATE INDEX IF NOT EXISTS run_tag ON run (instance, tag) WHERE tag IS NOT NULL AND open IS NULL;
+    run TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, instance TEXT NOT NULL, image TEXT NOT NULL,
+    project TEXT NOT NULL, tag TEXT, step TEXT, outcome TEXT, created_ms INTEGER NOT NULL,
+    due_ms INTEGER, open INTEGER, record TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS run_open ON run (due_ms, instance, project, step) WHERE open = 1;
+  CREATE INDEX IF NOT EXISTS run_of_instance ON run (instance, created_ms);
+  CREATE INDEX IF NOT EXISTS run_of_project ON run (project, created_ms, outcome);
+  CREATE INDEX IF NOT EXISTS run_served ON run (instance, tag) WHERE tag IS NOT NULL AND open IS NULL AND outcome <> 'parked';
   CREATE INDEX IF NOT EXISTS run_created ON run (created_ms);
-  CREATE INDEX IF NOT EXISTS run_by_run ON run (run);
-  CREATE INDEX IF NOT EXISTS run_by_image ON run (image);
+  CREATE INDEX IF NOT EXISTS run_ended ON run (outcome) WHERE open IS NULL;
+  CREATE INDEX IF NOT EXISTS run_image ON run (image);
   CREATE TABLE IF NOT EXISTS lease (
     key TEXT PRIMARY KEY, version INTEGER NOT NULL, frozen INTEGER, record TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
@@ -55,41 +52,50 @@ export function sqlite(path: string): { journal: Journal; leases: Leases; close:
     (await all<{ record: string }>(sql, ...values)).map((row) => JSON.parse(row.record) as RunRecord)
 
   const find = async (instance: string, run: string) =>
-    (await records('SELECT record FROM run WHERE instance = ? AND run = ?', instance, run))[0] ?? null
+    (await records('SELECT record FROM run WHERE run = ? AND instance = ?', run, instance))[0] ?? null
 
   const journal: Journal = {
     find,
     async reserve(record) {
+      const { wish, createdAtMs } = record
       const isNew = await write(
-        `INSERT INTO run (instance, run, version, image, project, tag, step, outcome, created_ms, due_ms, open, record)
+        `INSERT INTO run (run, instance, image, project, tag, created_ms, version, step, outcome, due_ms, open, record)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-        ...keys(record),
-        ...columns(record),
+        wish.run,
+        wish.instance,
+        wish.image,
+        wish.project,
+        wish.trigger.is === 'tag' ? wish.trigger.tag : null,
+        createdAtMs,
+        ...changing(record),
       )
       if (isNew) return { record, isNew }
-      const stored = await find(record.wish.instance, record.wish.run)
-      if (!stored) throw new Failure('JOURNAL_UNREACHABLE', `${path}: run ${record.wish.run} is neither new nor there.`)
+      const stored = await find(wish.instance, wish.run)
+      if (!stored) throw new Failure('JOURNAL_UNREACHABLE', `${path}: run ${wish.run} is neither new nor there.`)
       return { record: stored, isNew }
     },
     async save(record) {
       const next = { ...record, version: record.version + 1 }
-      const [version, image, project, tag, ...rest] = columns(next)
       const isSaved = await write(
-        `UPDATE run SET version = ?, image = ?, project = ?, tag = ?, step = ?, outcome = ?, created_ms = ?, due_ms = ?, open = ?, record = ?
-         WHERE instance = ? AND run = ? AND version = ?`,
-        version as SQLInputValue,
-        image as SQLInputValue,
-        project as SQLInputValue,
-        tag as SQLInputValue,
-        ...rest,
-        ...keys(record),
+        'UPDATE run SET version = ?, step = ?, outcome = ?, due_ms = ?, open = ?, record = ? WHERE run = ? AND version = ?',
+        ...changing(next),
+        record.wish.run,
         record.version,
       )
       return isSaved ? next : null
     },
-    openOf: (instance) => records('SELECT record FROM run WHERE open = 1 AND instance = ?', instance),
+    async latestOf(instance) {
+      const sql = 'SELECT record FROM run WHERE instance = ? ORDER BY created_ms DESC LIMIT 1'
+      return (await records(sql, instance))[0] ?? null
+    },
+    openOf: (instance) =>
+      records('SELECT record FROM run INDEXED BY run_open WHERE open = 1 AND instance = ?', instance),
     overdue: (dueBeforeMs, limit) =>
-      records('SELECT record FROM run WHERE open = 1 AND due_ms < ? ORDER BY due_ms LIMIT ?', dueBeforeMs, limit),
+      records(
+        'SELECT record FROM run INDEXED BY run_open WHERE open = 1 AND due_ms < ? ORDER BY due_ms LIMIT ?',
+        dueBeforeMs,
+        limit,
+      ),
     list: (limit) => records('SELECT record FROM run ORDER BY created_ms DESC LIMIT ?', limit),
     async byRunOrImage(id) {
       return (
@@ -100,7 +106,10 @@ export function sqlite(path: string): { journal: Journal; leases: Leases; close:
     },
     async countOf(by, sinceMs) {
       const [column, value] = 'instance' in by ? ['instance', by.instance] : ['project', by.project]
-      const open = await one<{ n: number }>(`SELECT count(*) n FROM run WHERE open = 1 AND ${column} = ?`, value)
+      const open = await one<{ n: number }>(
+        `SELECT count(*) n FROM run INDEXED BY run_open WHERE open = 1 AND ${column} = ?`,
+        value,
+      )
       const since = await one<{ n: number }>(
         `SELECT count(*) n FROM run WHERE ${column} = ? AND created_ms >= ? AND outcome IS NOT 'rejected'`,
         value,
@@ -111,10 +120,10 @@ export function sqlite(path: string): { journal: Journal; leases: Leases; close:
     async counts() {
       type Row = { step: string | null; outcome: RunOutcome | null; runs: number; oldestMs: number }
       const open = await all<Row>(
-        'SELECT step, NULL outcome, count(*) runs, min(created_ms) oldestMs FROM run WHERE open = 1 GROUP BY step',
+        'SELECT step, NULL outcome, count(*) runs, min(created_ms) oldestMs FROM run INDEXED BY run_open WHERE open = 1 GROUP BY step',
       )
       const ended = await all<Row>(
-        'SELECT NULL step, outcome, count(*) runs, min(created_ms) oldestMs FROM run WHERE open IS NULL GROUP BY outcome',
+        'SELECT NULL step, outcome, count(*) runs, 0 oldestMs FROM run INDEXED BY run_ended WHERE open IS NULL GROUP BY outcome',
       )
       return [...open, ...ended]
     },
@@ -194,21 +203,13 @@ function open(path: string): DatabaseSync {
   return database
 }
 
-function keys(record: RunRecord): [string, string] {
-  return [record.wish.instance, record.wish.run]
-}
-
-function columns(record: RunRecord): SQLInputValue[] {
-  const { wish, message, outcome } = record
-  const isOpen = outcome === null
+/** The columns that a run's progress changes; an index over any other is written once. */
+function changing(record: RunRecord): SQLInputValue[] {
+  const isOpen = record.outcome === null
   return [
     record.version,
-    wish.image,
-    wish.project,
-    wish.trigger.is === 'tag' ? wish.trigger.tag : null,
-    message.step,
-    outcome,
-    record.createdAtMs,
+    record.message.step,
+    record.outcome,
     isOpen ? record.dueAtMs : null,
     isOpen ? 1 : null,
     JSON.stringify(record),

@@ -29,37 +29,39 @@ export async function orAbort<T>(work: Promise<T>, signal: AbortSignal, what: st
   }
 }
 
-/** Lets `limit` pieces of work run at once; the others wait in order. */
+/** Lets `limit` pieces of work run at once; the others wait in order, and give up their place when their caller does. */
 export function atMost(limit: number) {
   let running = 0
   const waiting: (() => void)[] = []
+
+  function release(): void {
+    const next = waiting.shift()
+    if (next) next()
+    else running -= 1
+  }
+
+  async function turn(signal: AbortSignal, what: string): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<undefined>()
+    const mine = () => resolve(undefined)
+    waiting.push(mine)
+    try {
+      await orAbort(promise, signal, what)
+    } catch (error) {
+      const place = waiting.indexOf(mine)
+      if (place >= 0) waiting.splice(place, 1)
+      // called in the same instant
+      else release()
+      throw error
+    }
+  }
+
   return async function run<T>(work: () => Promise<T>, signal: AbortSignal, what: string): Promise<T> {
     if (running < limit) running += 1
-    else await turn(waiting, signal, what)
+    else await turn(signal, what)
     try {
       return await work()
     } finally {
-      const next = waiting.shift()
-      if (next) next()
-      else running -= 1
+      release()
     }
-  }
-}
-
-/** The place in the queue is given up when the caller does. */
-async function turn(waiting: (() => void)[], signal: AbortSignal, what: string): Promise<void> {
-  let mine: () => void = () => undefined
-  const called = new Promise<void>((resolve) => {
-    mine = resolve
-  })
-  waiting.push(mine)
-  try {
-    await orAbort(called, signal, what)
-  } catch (error) {
-    const place = waiting.indexOf(mine)
-    if (place >= 0) waiting.splice(place, 1)
-    // called in the same instant: the turn is the next one's
-    else waiting.shift()?.()
-    throw error
   }
 }

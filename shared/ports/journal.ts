@@ -76,6 +76,8 @@ export interface Journal {
   save(record: RunRecord): Promise<RunRecord | null>
 
   openOf(instance: string): Promise<RunRecord[]>
+  /** The newest run of an instance, whatever became of it. */
+  latestOf(instance: string): Promise<RunRecord | null>
   /** Open runs whose message was due before `dueBeforeMs`, oldest first. */
   overdue(dueBeforeMs: number, limit: number): Promise<RunRecord[]>
   /** Newest first. */

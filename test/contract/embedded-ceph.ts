@@ -45,7 +45,10 @@ function hands(cluster: Cluster): Omit<VolumesWorld, 'volumes' | 'close'> {
       const { parent } = cluster.info(pool, image)
       return parent && { pool: parent.pool, image: parent.image, snap: parent.snap }
     },
-    snapshot: ({ pool, image, snap }) => cluster.snapCreate(pool, image, snap),
+    async snapshot({ pool, image, snap }, isProtected = false) {
+      await cluster.snapCreate(pool, image, snap)
+      if (isProtected) cluster.snapProtect(pool, image, snap)
+    },
     clone: async (source, child) => cluster.clone(source, child, clonable),
     flatten: ({ pool, image }) => cluster.flatten(pool, image),
     leaveHalfMade: async (source, child, form) => cluster.clone(source, child, clonable, form),
@@ -74,6 +77,11 @@ const librbdCalls: Record<Called, string> = {
   remove: '^/remove$',
 }
 
+function hang({ faults }: Cloud, service: string) {
+  faults.add({ service, when: 'before', does: { is: 'hang' }, times: 1 })
+  return { callOff: faults.clear }
+}
+
 /** RBD through the dashboard of two managers. */
 export function dashboardWorld(cloud: Cloud): VolumesWorld {
   const { faults, dashboards } = cloud
@@ -92,12 +100,16 @@ export function dashboardWorld(cloud: Cloud): VolumesWorld {
     cluster.clone({ pool, image, snap: 'parent' }, { pool, image: randomUUID() }, clonable)
     await cluster.snapRemove(pool, image, 'parent')
   }
+  function standbyFirst(): string[] {
+    const [x = '', y = ''] = options.urls
+    return dashboards.active() === 'x' ? [y, x] : [x, y]
+  }
   return {
     ...hands(cluster),
     volumes: cephDashboard(options),
     cutOff: (what, when) =>
       faults.add({ service: 'dashboard', ...dashboardCalls[what], when, does: { is: 'drop' }, times: 1 }),
-    hang: () => faults.add({ service: 'dashboard', when: 'before', does: { is: 'hang' }, times: 1 }),
+    hang: () => hang(cloud, 'dashboard'),
     slowDown: dashboards.slow,
     async killGateway() {
       dashboards.killActive()
@@ -107,6 +119,8 @@ export function dashboardWorld(cloud: Cloud): VolumesWorld {
       dashboards.failover()
       await sleep(takeover.failoverMs / 2)
     },
+    atStandby: () => cephDashboard({ ...options, urls: standbyFirst() }),
+    killInClone: (halfMadeClone) => dashboards.killActive({ halfMadeClone }),
     voidTokens: () => dashboards.setUserEnabled(options.user, true),
     withWrongPassword: () => cephDashboard({ ...options, password: 'wrong' }),
     ...(cluster.cloneFormat === 2 ? { hide } : {}),
@@ -127,7 +141,7 @@ export function commandWorld(cloud: Cloud): VolumesWorld {
     volumes: rbdVolumes({ ...commandOf(cloud), conf, patience, heldMs: 2_000 }),
     cutOff: (what, when) =>
       faults.add({ service: 'rbd', path: librbdCalls[what], when, does: { is: 'drop' }, times: 1 }),
-    hang: () => faults.add({ service: 'rbd', when: 'before', does: { is: 'hang' }, times: 1 }),
+    hang: () => hang(cloud, 'rbd'),
     close: async () => faults.clear(),
   }
 }

@@ -56,7 +56,7 @@ describe('Keystone', () => {
     const refusedBy = async () => {
       const failure = await identity.token(patient()).catch((error: unknown) => error)
       expect(failure).toMatchObject({ code: 'KEYSTONE_REFUSED' })
-      expect(String((failure as Error).message)).not.toContain('wrong')
+      expect((failure as Error).message).not.toContain('wrong')
       return failure
     }
     const first = await refusedBy()

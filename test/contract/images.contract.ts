@@ -260,7 +260,9 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
       beforeAll(() => {
         newer = world.withLocationApi?.(true) ?? null
       })
-      afterAll(() => void world.withLocationApi?.(false))
+      afterAll(() => {
+        world.withLocationApi?.(false)
+      })
 
       registering(() => newer ?? images, 'with POST /locations where it is offered')
 
@@ -393,11 +395,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
         if (!world.cutOff) return test.skip()
         const made = record()
         const { id } = made
-        const again = (work: () => Promise<unknown>) =>
-          untilDone(
-            async () => void (await work()),
-            () => true,
-          )
+        const again = (work: () => Promise<unknown>) => untilDone(work, () => true)
         world.cutOff('POST', when)
         await again(() => images.ensureQueued(made, patient()))
         world.cutOff('PATCH', when)

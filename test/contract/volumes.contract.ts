@@ -21,7 +21,7 @@ export interface VolumesWorld {
   snaps(image: RbdImage): Promise<{ name: string; isProtected: boolean }[]>
   parentOf(image: RbdImage): Promise<RbdSnap | null>
   /** somebody else's work, whole */
-  snapshot(snap: RbdSnap): Promise<void>
+  snapshot(snap: RbdSnap, isProtected?: boolean): Promise<void>
   clone(source: RbdSnap, child: RbdImage): Promise<void>
   flatten(image: RbdImage): Promise<void>
   /** what is left of a clone whose client was killed */
@@ -32,14 +32,18 @@ export interface VolumesWorld {
 
   /** The next call of this kind is cut off, before or after it took effect. */
   cutOff?: (what: 'snapshot' | 'protect' | 'clone' | 'flatten' | 'remove', when: 'before' | 'after') => void
-  /** The next call is never answered. */
-  hang?: () => void
+  /** The next call is never answered, until it is called off. */
+  hang?: () => { callOff: () => void }
   /** Each object of a flatten or copy takes that long; 0 for as fast as can be. */
   slowDown?: (operation: 'flatten' | 'copy', perObjectMs: number) => void
   /** What works for the gateway dies, and what it was doing with it; another takes over. */
   killGateway?: () => Promise<void>
   /** Another takes over what works for the gateway, in order. */
   failOver?: () => Promise<void>
+  /** an adapter that was told of the manager on standby first */
+  atStandby?: () => Volumes
+  /** In the middle of the clone that comes next, what works for the gateway dies and leaves this. */
+  killInClone?: (form: HalfMadeForm) => void
   /** Whatever token is in use is no longer taken. */
   voidTokens?: () => void
   /** an adapter whose password is wrong */
@@ -64,15 +68,14 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     async function frozenDisk(): Promise<{ disk: RbdImage; source: RbdSnap }> {
       const disk = await world.makeDisk()
       const source = at(disk, `rbdsnap-${randomUUID()}`)
-      await volumes.ensureSnapshot(source, patient())
-      await volumes.ensureProtected(source, patient())
+      await world.snapshot(source, true)
       return { disk, source }
     }
 
     async function clone(): Promise<{ disk: RbdImage; source: RbdSnap; child: RbdImage }> {
       const { disk, source } = await frozenDisk()
       const child = inImages()
-      expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+      await world.clone(source, child)
       return { disk, source, child }
     }
 
@@ -169,15 +172,16 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
 
     describe('a clone', () => {
       it('is verified, has the bytes of its source, and twice is once', async () => {
-        const { source, child } = await clone()
+        const { source } = await frozenDisk()
+        const child = inImages()
+        expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
         expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
         expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
       })
 
       it('goes on being verified after its own snapshot was made', async () => {
         const { source, child } = await clone()
-        await volumes.ensureSnapshot(at(child, 'snap'), patient())
-        await volumes.ensureProtected(at(child, 'snap'), patient())
+        await world.snapshot(at(child, 'snap'), true)
         expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
       })
 
@@ -241,8 +245,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
 
       it('frees the source also when the clone had its snapshot before', async () => {
         const { disk, source, child } = await clone()
-        await volumes.ensureSnapshot(at(child, 'snap'), patient())
-        await volumes.ensureProtected(at(child, 'snap'), patient())
+        await world.snapshot(at(child, 'snap'), true)
         const content = await world.fingerprint(at(child, 'snap'))
         await untilDone(
           () => volumes.flatten(child, patient()),
@@ -312,8 +315,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     describe('removing an image', () => {
       it('takes its own snapshots along, and twice is once', async () => {
         const { disk, child } = await clone()
-        await volumes.ensureSnapshot(at(child, 'snap'), patient())
-        await volumes.ensureProtected(at(child, 'snap'), patient())
+        await world.snapshot(at(child, 'snap'), true)
         await volumes.ensureAbsent(child, ['snap'], patient())
         expect(await world.names(child.pool)).not.toContain(child.image)
         await volumes.ensureAbsent(child, ['snap'], patient())
@@ -322,7 +324,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
 
       it('leaves it alone, with all its snapshots, when one is not ours', async () => {
         const { child } = await clone()
-        await volumes.ensureSnapshot(at(child, 'snap'), patient())
+        await world.snapshot(at(child, 'snap'))
         await world.snapshot(at(child, 'theirs'))
         const before = await world.snaps(child)
         await expectFailure(volumes.ensureAbsent(child, ['snap'], patient()), 'CEPH_BUSY', /theirs/)
@@ -331,8 +333,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
 
       it('leaves it alone when a clone hangs on it', async () => {
         const { child } = await clone()
-        await volumes.ensureSnapshot(at(child, 'snap'), patient())
-        await volumes.ensureProtected(at(child, 'snap'), patient())
+        await world.snapshot(at(child, 'snap'), true)
         const theirs = inImages()
         await world.clone(at(child, 'snap'), theirs)
         await expectFailure(volumes.ensureAbsent(child, ['snap'], patient()), 'CEPH_BUSY', new RegExp(theirs.image))
@@ -359,8 +360,9 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     it('a call that is never answered ends with its caller', async (test) => {
       if (!world.hang) return test.skip()
       const disk = await world.makeDisk()
-      world.hang()
+      const { callOff } = world.hang()
       await expectFailure(volumes.find(disk, AbortSignal.timeout(200)), 'TIMEOUT')
+      callOff()
       expect(await volumes.find(disk, patient())).not.toBeNull()
     })
 
@@ -448,12 +450,50 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
       expect(await world.names(temporary.pool)).not.toContain(temporary.image)
     })
 
+    for (const form of ['no-parent', 'unknown-child', 'unopenable'] as const) {
+      it(`a clone whose manager dies in it (${form}) is never believed`, async (test) => {
+        if (!world.killInClone) return test.skip()
+        const { source } = await frozenDisk()
+        const child = inImages()
+        world.killInClone(form)
+        const seen = new Set<string>()
+        await untilDone(
+          async () => {
+            const state = await volumes.ensureClone(source, child, patient())
+            seen.add(state)
+            if (state === 'half-made') await volumes.ensureAbsent(child, [], patient())
+            return state
+          },
+          (state) => state === 'verified',
+        )
+        expect(seen).toEqual(new Set(['half-made', 'verified']))
+        expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
+      })
+    }
+
+    it('more callers than the gateway takes at once wait for their turn, or leave', async () => {
+      const disk = await world.makeDisk()
+      const leaving = Array.from({ length: 12 }, (_, ms) => codeOf(volumes.find(disk, AbortSignal.timeout(ms))))
+      for (const code of await Promise.all(leaving)) expect(['ok', 'TIMEOUT']).toContain(code)
+      const staying = Array.from({ length: 12 }, () => volumes.find(disk, patient()))
+      expect(await Promise.all(staying)).not.toContain(null)
+    })
+
+    it('a manager on standby names the active one', async (test) => {
+      if (!world.atStandby) return test.skip()
+      const disk = await world.makeDisk()
+      const snap = at(disk, 's')
+      await world.atStandby().ensureSnapshot(snap, patient())
+      expect(await world.snaps(disk)).toHaveLength(1)
+    })
+
     it('another manager takes over, and nobody notices', async (test) => {
       if (!world.failOver) return test.skip()
       const { disk } = await frozenDisk()
       for (const snap of ['during', 'after']) {
-        const [work] = [volumes.ensureSnapshot(at(disk, snap), patient()), await world.failOver()]
-        await work.catch(() => undefined)
+        const work = volumes.ensureSnapshot(at(disk, snap), patient()).catch(() => undefined)
+        await world.failOver()
+        await work
         await untilDone(
           async () => volumes.ensureSnapshot(at(disk, snap), patient()),
           () => true,

@@ -12,15 +12,14 @@ export interface FreezeInterval {
   toMs: number | null
   /** the moments of `snap create` on its disk while it was frozen */
   snapsAtMs: number[]
-  /** for how long nobody could have thawed it: its agent was dead, or it was suspended */
-  unreachableMs: number
+  /** when nobody could have thawed it: its agent was dead, or it was suspended */
+  unreachable: { fromMs: number; toMs: number | null }[]
 }
 
 interface Vm {
   agent: 'alive' | 'dead' | 'none'
   /** `off`: no qemu; `saved`: managedSave, which keeps a freeze over the restart */
   power: 'on' | 'off' | 'saved'
-  unreachableSinceMs: number | null
   current: FreezeInterval | null
 }
 
@@ -43,10 +42,10 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
   }
   const settleReach = (found: Vm) => {
     const isReachable = found.agent === 'alive' && found.power === 'on'
-    const now = clock.nowMs()
-    if (found.unreachableSinceMs !== null && found.current)
-      found.current.unreachableMs += now - Math.max(found.unreachableSinceMs, found.current.fromMs)
-    found.unreachableSinceMs = isReachable ? null : now
+    const spans = found.current?.unreachable
+    const last = spans?.at(-1)
+    if (last?.toMs === null) last.toMs = clock.nowMs()
+    if (!isReachable) spans?.push({ fromMs: clock.nowMs(), toMs: null })
   }
   const mustAnswer = (found: Vm, instance: string) => {
     if (found.agent === 'dead')
@@ -65,7 +64,7 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
         return
       }
       const holder = holderOf(instance)
-      found.current = { instance, holder, fromMs: clock.nowMs(), toMs: null, snapsAtMs: [], unreachableMs: 0 }
+      found.current = { instance, holder, fromMs: clock.nowMs(), toMs: null, snapsAtMs: [], unreachable: [] }
       intervals.push(found.current)
     },
     async thaw(instance) {
@@ -87,7 +86,7 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
     intervals,
     frozenTwice,
     boot(instance: string, agent: Vm['agent'] = 'alive'): void {
-      vms.set(instance, { agent, power: 'on', unreachableSinceMs: null, current: null })
+      vms.set(instance, { agent, power: 'on', current: null })
     },
     setAgent(instance: string, agent: Vm['agent']): void {
       const found = vms.get(instance)
@@ -101,10 +100,10 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
       found.power = 'saved'
       settleReach(found)
     },
-    /** start, or resume from managedSave */
-    powerOn(instance: string): void {
+    /** from managedSave, as it was */
+    resume(instance: string): void {
       const found = vms.get(instance)
-      if (!found) return
+      if (found?.power !== 'saved') return
       found.power = 'on'
       settleReach(found)
     },
@@ -114,6 +113,11 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
       settleReach(found)
       end(found)
       found.power = 'off'
+    },
+    hasAgent: (instance: string) => (vms.get(instance)?.agent ?? 'none') !== 'none',
+    /** a dead agent is started again */
+    revive(instance: string): void {
+      if (vms.get(instance)?.agent === 'dead') this.setAgent(instance, 'alive')
     },
     isFrozen: (instance: string) => vms.get(instance)?.current != null,
     frozenSinceMs: (instance: string) => vms.get(instance)?.current?.fromMs ?? null,

@@ -57,9 +57,15 @@ export function fakeJournal(): FakeJournal {
         return [{ step, outcome: first.outcome, runs: of.length, oldestMs: Math.min(...of.map((r) => r.createdAtMs)) }]
       })
     },
+    latestOf: async (instance) =>
+      copy(where((r) => r.wish.instance === instance).sort((a, b) => b.createdAtMs - a.createdAtMs)[0] ?? null),
     async tagEpoch(instance, tag) {
       const isServed = ({ wish, outcome }: RunRecord) =>
-        wish.instance === instance && wish.trigger.is === 'tag' && wish.trigger.tag === tag && outcome !== null && outcome !== 'parked'
+        wish.instance === instance &&
+        wish.trigger.is === 'tag' &&
+        wish.trigger.tag === tag &&
+        outcome !== null &&
+        outcome !== 'parked'
       return where(isServed).length + 1
     },
     async park(entry) {

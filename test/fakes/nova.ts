@@ -95,7 +95,7 @@ export function fakeNova(world: NovaWorld) {
     guests.save(server.id)
     const content = ceph.content(novaDisk(pools.nova, server.id))
     yield plan.convertMs
-    guests.powerOn(server.id)
+    guests.resume(server.id)
     mayFail(server)
     const volume = { pool: pools.glance, image }
     const { sizeBytes } = ceph.image(novaDisk(pools.nova, server.id))
@@ -133,7 +133,7 @@ export function fakeNova(world: NovaWorld) {
       bus.notify('compute.exception', server)
     } finally {
       if (server.taskState === 'image_uploading') setTask(server, null)
-      guests.powerOn(server.id)
+      guests.resume(server.id)
     }
   }
 

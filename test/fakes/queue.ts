@@ -16,6 +16,9 @@ export interface Held {
 const longestDelayMs = 900_000
 const mostReceives = 5
 
+/** `untilSent`: shown only after the message of that number */
+type Harm = 'lose' | 'double' | { untilSent: number }
+
 export type FakeQueue = ReturnType<typeof fakeQueue>
 
 export function fakeQueue(clock: FakeClock) {
@@ -24,8 +27,9 @@ export function fakeQueue(clock: FakeClock) {
   const dead: Held[] = []
   /** everything that was ever sent */
   const sent: { atMs: number; dueMs: number; message: Message }[] = []
-  /** asked for each message as it comes in: does the queue lose it, or keep it twice? */
-  let harm: (message: Message, nth: number) => 'lose' | 'double' | null = () => null
+  /** asked for each message as it comes in: does the queue lose it, keep it twice, or show it only later? */
+  let harm: (message: Message, nth: number) => Harm | null = () => null
+  const heldBack: { body: string; untilSent: number }[] = []
 
   const isDue = (m: Held) => m.visibleAtMs <= clock.nowMs()
   const add = (body: string, visibleAtMs: number) =>
@@ -39,7 +43,14 @@ export function fakeQueue(clock: FakeClock) {
       const body = JSON.stringify(messageSchema.parse(message))
       sent.push({ atMs: clock.nowMs(), dueMs: visibleAtMs, message: JSON.parse(body) as Message })
       const does = harm(message, sent.length - 1)
+      const isOvertaken = (h: { untilSent: number }) => h.untilSent < sent.length
+      for (const { body: late } of heldBack.filter(isOvertaken)) add(late, clock.nowMs())
+      heldBack.splice(0, heldBack.length, ...heldBack.filter((h) => !isOvertaken(h)))
       if (does === 'lose') return
+      if (typeof does === 'object' && does !== null) {
+        heldBack.push({ body, untilSent: does.untilSent })
+        return
+      }
       add(body, visibleAtMs)
       if (does === 'double') add(body, visibleAtMs)
     },
@@ -74,6 +85,10 @@ export function fakeQueue(clock: FakeClock) {
     },
     lose(held: Held): void {
       messages = messages.filter((m) => m !== held)
+    },
+    /** What `harm` held back and nothing ever overtook. */
+    showHeldBack(): void {
+      for (const { body } of heldBack.splice(0)) add(body, clock.nowMs())
     },
     harms(how: typeof harm): void {
       harm = how

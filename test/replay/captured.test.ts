@@ -14,7 +14,8 @@ const captures = gunzipSync(readFileSync(new URL('captured.ndjson.gz', import.me
 
 function heardOf(capture: Captured): Notification {
   const heard = hear(Buffer.from(JSON.stringify(capture.body)))
-  if (heard.is !== 'notification') throw new Error(`${capture.file}: ${heard.is === 'unreadable' ? heard.why : heard.is}`)
+  if (heard.is !== 'notification')
+    throw new Error(`${capture.file}: ${heard.is === 'unreadable' ? heard.why : heard.is}`)
   return heard
 }
 const all = captures.map((capture) => ({ ...capture, heard: heardOf(capture) }))

@@ -20,7 +20,9 @@ export interface Captured {
 const isPrivate = (key: string) => /^_context|token|^(user_data|key_data|key_name|keypairs)$/.test(key)
 
 function clean(capture: Captured, file: string): Captured {
-  const inner = JSON.parse(capture.body['oslo.message'], (key, value: unknown) => (isPrivate(key) ? null : value)) as unknown
+  const inner = JSON.parse(capture.body['oslo.message'], (key, value: unknown) =>
+    isPrivate(key) ? null : value,
+  ) as unknown
   return {
     file,
     action: capture.action,

@@ -32,7 +32,8 @@ export interface Engine {
   sweep(): Promise<void>
   /** To the next moment at which something happens; what is due then is done. */
   step(): Promise<void>
-  toRest(): Promise<void>
+  /** @param step how to go on, when it is not to be one message after the other */
+  toRest(step?: () => Promise<void>): Promise<void>
 }
 
 const sweepEveryMs = 60_000
@@ -44,7 +45,7 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
   const { clock, queue } = world
   const startedAtMs = clock.nowMs()
   let deliveries = 0
-  let paused = 0
+  const paused = new Set<Life>()
   let sweepDueMs = clock.nowMs() + sweepEveryMs
   let idleSweeps = 0
   let waiters: (() => void)[] | null = null
@@ -62,27 +63,20 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
   function live(step: QueueStep, act: (ports: Ports, ctx: DriveContext) => Promise<void>): Promise<void> {
     deliveries += 1
     const { promise, resolve } = Promise.withResolvers<void>()
+    const { timeoutMs } = step in pipeline ? pipeline[step as RunStep] : besides[step as keyof typeof besides]
     const life: Life = {
       step,
       startedAtMs: clock.nowMs(),
       isDead: false,
       renew: null,
-      stopped: (why) => {
-        if (why === 'paused') paused += 1
-        else spare()
-        isPaused = why === 'paused'
-        resolve()
-      },
+      stopped: (why) => (why === 'paused' ? paused.add(life) && resolve() : end()),
     }
-    let isPaused = false
-    let isOver = false
-    const { timeoutMs } = step in pipeline ? pipeline[step as RunStep] : besides[step as keyof typeof besides]
-    const spare = clock.in(timeoutMs, () => {
-      if (isOver) return
-      if (isPaused) paused -= 1
-      isOver = true
-      die(life)
-    })
+    const spare = clock.in(timeoutMs, () => die(life))
+    const end = () => {
+      spare()
+      paused.delete(life)
+      resolve()
+    }
     const ctx: DriveContext = {
       clock,
       signal: new AbortController().signal,
@@ -95,12 +89,6 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
           life.renew = null
         }
       },
-    }
-    const end = () => {
-      spare()
-      if (!isOver && isPaused) paused -= 1
-      isOver = true
-      resolve()
     }
     act(meddledPorts(world.ports, life, meddler), ctx).then(end, end)
     return promise
@@ -126,7 +114,7 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
   const isAtRest = () =>
     queue.all().length === 0 &&
     clock.nextMs() === null &&
-    paused === 0 &&
+    paused.size === 0 &&
     idleSweeps >= 2 &&
     world.store.runs().every((r) => r.outcome !== null)
 
@@ -155,14 +143,14 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
       if (due) return begin(due)
       const moments = [queue.nextMs(), clock.nextMs(), sweepDueMs].filter((ms) => ms !== null)
       clock.advanceTo(Math.min(...moments))
-      if (paused > 0) await settled()
+      if (paused.size > 0) await settled()
       if (clock.nowMs() >= sweepDueMs) await doSweep()
     },
 
-    async toRest() {
+    async toRest(step = engine.step) {
       idleSweeps = 0
       while (!isAtRest()) {
-        await engine.step()
+        await step()
         if (deliveries > mostDeliveries || clock.nowMs() - startedAtMs > longestMs) {
           throw new Error(`it never comes to rest: ${sayOpen(world)}`)
         }

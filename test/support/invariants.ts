@@ -1,7 +1,7 @@
 import { visibilityMs } from '../../shared/drive.ts'
 import { novaDisk, properties } from '../../shared/names.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
-import { tagWishes } from '../../shared/rules.ts'
+import { requestTag, tagWishes } from '../../shared/rules.ts'
 import { plantedToken } from '../fakes/bus.ts'
 import type { FreezeInterval } from '../fakes/guest.ts'
 import type { World } from '../fakes/world.ts'
@@ -49,7 +49,9 @@ const volumeOf = (world: World, image: string) => ({ pool: world.settings.glance
 function frozenTooLong({ guests, clock, settings }: World, leeway: Leeway): Violation[] {
   const mostMs = settings.freezeBudgetMs + leeway.thawMs
   return guests.intervals.flatMap((i) => {
-    const ms = (i.toMs ?? clock.nowMs()) - i.fromMs - i.unreachableMs
+    const now = clock.nowMs()
+    const excusedMs = i.unreachable.reduce((sum, { fromMs, toMs }) => sum + (toMs ?? now) - fromMs, 0)
+    const ms = (i.toMs ?? now) - i.fromMs - excusedMs
     return ms > mostMs ? [say(1, `${i.instance} was frozen for ${ms} ms`)] : []
   })
 }
@@ -74,8 +76,8 @@ function isArmed({ instance, fromMs }: FreezeInterval, { queue }: World): boolea
 }
 
 /** What the run that froze the guest did to Ceph meanwhile, besides its `snap create`. */
-function intruders({ holder, fromMs, toMs, unreachableMs }: FreezeInterval, world: World): string[] {
-  if (holder === null || unreachableMs > 0) return []
+function intruders({ holder, fromMs, toMs, unreachable }: FreezeInterval, world: World): string[] {
+  if (holder === null || unreachable.length > 0) return []
   const image = runOf(world, holder)?.wish.image
   const isInside = (atMs: number) => atMs > fromMs && atMs < (toMs ?? Infinity)
   return world.ceph.events.flatMap((e) => {
@@ -195,9 +197,12 @@ function thirdStates(world: World): Violation[] {
     if (isProtected && !isOwners) left.push(`image ${id}, protected`)
   }
   for (const { id, tags } of servers.values()) {
-    const isAnswered = (tag: string) =>
-      !parked.some(({ wish }) => wish.instance === id && wish.trigger.is === 'tag' && wish.trigger.tag === tag)
-    left.push(...tagWishes(tags).flatMap(({ tag }) => (isAnswered(tag) ? [`the tag ${tag} on ${id}`] : [])))
+    const runsOf = (tag: string) =>
+      world.store.runs().filter(({ wish: w }) => w.instance === id && w.trigger.is === 'tag' && w.trigger.tag === tag)
+    // Of a name that nobody heard nothing can be known; a parked run keeps its tag.
+    const isOld = (tag: string) =>
+      (tag === requestTag || runsOf(tag).length > 0) && runsOf(tag).every((r) => r.outcome !== 'parked')
+    left.push(...tagWishes(tags).flatMap(({ tag }) => (isOld(tag) ? [`the tag ${tag} on ${id}`] : [])))
   }
   return left.map((what) => say(6, `left behind: ${what}`))
 }

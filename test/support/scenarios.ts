@@ -3,10 +3,13 @@ import { properties } from '../../shared/names.ts'
 import type { FakeRecord } from '../fakes/glance.ts'
 import { makeWorld, type Wished, type World } from '../fakes/world.ts'
 
+type Harm = Parameters<World['queue']['harms']>[0]
+
 /** One wish on one server, and how it has to end whatever is broken on the way. */
 export interface Scenario {
   name: string
-  begin: () => { world: World; server: Server }
+  /** @param harm what the queue does to its messages, from the first one on */
+  begin: (harm?: Harm) => { world: World; server: Server }
   /** outcome and number of images: first of the good run, then where it may also end once something went wrong */
   ends: string[]
 }
@@ -17,28 +20,28 @@ export const tooLate = 'too late'
 export const scenarios: Scenario[] = [
   {
     name: 'tag on a clone disk, with a freeze',
-    begin: () => tagged({ disk: 'clone' }),
+    begin: (harm) => tagged(harm, { disk: 'clone' }),
     ends: ['active, images: 1'],
   },
   {
     name: 'tag on a flat disk, no freeze asked for',
-    begin: () => tagged({ disk: 'flat', baseProperties: {} }),
+    begin: (harm) => tagged(harm, { disk: 'flat', baseProperties: {} }),
     ends: ['active, images: 1'],
   },
   {
     name: 'take-over that we win',
-    begin: () => takenOver({ way: 'long', convertMs: 30_000 }),
+    begin: (harm) => takenOver(harm, { way: 'long', convertMs: 30_000 }),
     ends: ['active, images: 1', 'nova-did-it, images: 1'],
   },
   {
     name: 'take-over that Nova wins',
-    begin: () => takenOver({ way: 'direct', flattenMs: 10_000 }),
+    begin: (harm) => takenOver(harm, { way: 'direct', flattenMs: 10_000 }),
     ends: ['nova-did-it, images: 1'],
   },
   {
     name: 'take-over that rescues what Nova cannot do',
-    begin: () => {
-      const begun = takenOver({ way: 'direct', flattenMs: 10_000 })
+    begin: (harm) => {
+      const begun = takenOver(harm, { way: 'direct', flattenMs: 10_000 })
       begun.world.glance.settings.takesLocationsFrom.nova = false
       return begun
     },
@@ -46,18 +49,18 @@ export const scenarios: Scenario[] = [
   },
   {
     name: 'require, and no agent',
-    begin: () => tagged({ agent: 'none', baseProperties: { os_require_quiesce: 'yes' } }),
+    begin: (harm) => tagged(harm, { agent: 'none', baseProperties: { os_require_quiesce: 'yes' } }),
     ends: ['rejected, images: 0'],
   },
   {
     name: 'no layering: a copy inside Ceph',
-    begin: () => tagged({ layering: false }),
+    begin: (harm) => tagged(harm, { layering: false }),
     ends: ['fallback, images: 1'],
   },
   {
     name: 'no locations: an upload',
-    begin: () => {
-      const begun = tagged({})
+    begin: (harm) => {
+      const begun = tagged(harm, {})
       begun.world.glance.settings.takesLocationsFrom.rbdsnap = false
       return begun
     },
@@ -74,15 +77,17 @@ export function endOf({ store, glance, wishes }: World, instance: string): strin
   return `${outcomes.join()}, images: ${[...glance.images.values()].filter(isActive).length}`
 }
 
-function tagged(options: Parameters<World['addServer']>[0]) {
+function tagged(harm: Harm | undefined, options: Parameters<World['addServer']>[0]) {
   const world = makeWorld()
+  if (harm) world.queue.harms(harm)
   const server = world.addServer(options)
   world.tag(server, 'snapshot')
   return { world, server }
 }
 
-function takenOver(plan: Parameters<World['createImage']>[1]) {
+function takenOver(harm: Harm | undefined, plan: Parameters<World['createImage']>[1]) {
   const world = makeWorld()
+  if (harm) world.queue.harms(harm)
   const server = world.addServer({ disk: plan?.way === 'long' ? 'flat' : 'clone' })
   world.createImage(server, plan)
   return { world, server }

@@ -4,7 +4,22 @@ import type { Server } from '../../shared/ports/compute.ts'
 import type { Image } from '../../shared/ports/images.ts'
 import type { RbdState } from '../../shared/ports/volumes.ts'
 import { show } from '../../shared/names.ts'
-import { context, disk, due, gib, image, instance, portsOf, server, snapped, source, state, tagWish, takeOverWish, yes } from './given.ts'
+import {
+  context,
+  disk,
+  due,
+  gib,
+  image,
+  instance,
+  portsOf,
+  server,
+  snapped,
+  source,
+  state,
+  tagWish,
+  takeOverWish,
+  yes,
+} from './given.ts'
 
 interface Situation {
   wish?: typeof tagWish
@@ -40,7 +55,9 @@ describe('clean-up', () => {
     expect(await act()).toEqual(ended('active'))
     expect(calls[0]).toBe(`ceph.ensureSnapshotAbsent ${show(source)}`)
     expect(calls.at(-1)).toBe(`nova.ensureTagAbsent ${instance} snapshot:before-upgrade`)
-    expect(written).toEqual([expect.objectContaining({ rbdsnap_consistency: 'crash', rbdsnap_road: 'clone', rbdsnap_usable_ms: '900' })])
+    expect(written).toEqual([
+      expect.objectContaining({ rbdsnap_consistency: 'crash', rbdsnap_road: 'clone', rbdsnap_usable_ms: '900' }),
+    ])
   })
 
   it.each(['copy', 'upload'] as const)('says that a run by %s was a fallback, and why', async (road) => {
@@ -55,7 +72,9 @@ describe('clean-up', () => {
   })
 
   it('says so when the owner has deleted the image meanwhile', async () => {
-    expect(await inSituation({ image: null }).act()).toEqual(ended('active', 'the image was deleted by its owner since'))
+    expect(await inSituation({ image: null }).act()).toEqual(
+      ended('active', 'the image was deleted by its owner since'),
+    )
   })
 })
 
@@ -74,7 +93,11 @@ describe('clean-up of a take-over', () => {
   })
 
   it('keeps it when the owner had set it himself', async () => {
-    const own = image({ status: 'active', isProtected: true, properties: { rbdsnap_run: tagWish.run, rbdsnap_owner_protected: 'true' } })
+    const own = image({
+      status: 'active',
+      isProtected: true,
+      properties: { rbdsnap_run: tagWish.run, rbdsnap_owner_protected: 'true' },
+    })
     const { act, calls } = inSituation({ wish: takeOverWish, image: own })
     expect(await act()).toEqual(ended('active'))
     expect(calls).not.toContain(lift)
@@ -93,7 +116,10 @@ describe('clean-up after the instance was deleted', () => {
   it('removes the disk that Nova gave up because of us, and says so', async () => {
     const { act, calls } = inSituation({ server: null, disk: state() })
     expect(await act()).toEqual(
-      ended('active', `the instance was deleted meanwhile and Nova had left vms/${instance}_disk behind; it was removed`),
+      ended(
+        'active',
+        `the instance was deleted meanwhile and Nova had left vms/${instance}_disk behind; it was removed`,
+      ),
     )
     expect(calls).toContain(removal)
   })
@@ -101,7 +127,10 @@ describe('clean-up after the instance was deleted', () => {
   it.each<[string, Situation]>([
     ['Nova knows the instance', { disk: state() }],
     ['there is none', { server: null }],
-    ['somebody has a snapshot on it', { server: null, disk: state({ snaps: [{ name: 'theirs', isProtected: false, children: [] }] }) }],
+    [
+      'somebody has a snapshot on it',
+      { server: null, disk: state({ snaps: [{ name: 'theirs', isProtected: false, children: [] }] }) },
+    ],
     ['it is not the one that was snapshotted', { server: null, disk: state({ sizeBytes: 2 * gib }) }],
   ])('removes no disk when %s', async (_when, situation) => {
     const { act, calls } = inSituation(situation)

@@ -4,7 +4,21 @@ import type { Server } from '../../shared/ports/compute.ts'
 import type { Image } from '../../shared/ports/images.ts'
 import type { RbdState, Volumes } from '../../shared/ports/volumes.ts'
 import { show } from '../../shared/names.ts'
-import { context, disk, due, image, portsOf, server, snapped, source, state, tagWish, takeOverWish, volume, yes } from './given.ts'
+import {
+  context,
+  disk,
+  due,
+  image,
+  portsOf,
+  server,
+  snapped,
+  source,
+  state,
+  tagWish,
+  takeOverWish,
+  volume,
+  yes,
+} from './given.ts'
 
 interface Situation {
   wish?: typeof tagWish
@@ -20,7 +34,13 @@ function inSituation(made: Made, more: Situation = {}) {
   const { ports, calls } = portsOf({
     compute: { find: async () => (more.server === undefined ? server() : more.server) },
     images: { find: async () => (more.image === undefined ? image() : more.image) },
-    home: { ensureProtected: yes, ensureClone: async () => made, ensureSnapshot: yes, ensureAbsent: yes, find: async () => more.volume ?? null },
+    home: {
+      ensureProtected: yes,
+      ensureClone: async () => made,
+      ensureSnapshot: yes,
+      ensureAbsent: yes,
+      find: async () => more.volume ?? null,
+    },
   })
   const act = () => clone(due<'clone'>({ step: 'clone', ...snapped, wish: more.wish ?? tagWish }), ports, context())
   return { act, calls }
@@ -32,7 +52,12 @@ describe('a clone', () => {
   it('that is verified gets the snapshot that Glance clones from, protected, and goes to be registered', async () => {
     const { act, calls } = inSituation('verified')
     expect(await act()).toEqual({ is: 'done', next: { step: 'register', ...snapped, road: 'clone' } })
-    expect(calls).toEqual([protectSource, makeClone, `ceph.ensureSnapshot ${child}@snap`, `ceph.ensureProtected ${child}@snap`])
+    expect(calls).toEqual([
+      protectSource,
+      makeClone,
+      `ceph.ensureSnapshot ${child}@snap`,
+      `ceph.ensureProtected ${child}@snap`,
+    ])
   })
 
   it('that Ceph is still at is waited for, and gets no snapshot yet', async () => {
@@ -49,7 +74,11 @@ describe('a clone', () => {
 
   it('of something else under our name is left alone, for a person to see', async () => {
     const { act, calls } = inSituation('foreign')
-    await expect(act()).rejects.toMatchObject({ code: 'NAME_TAKEN', kind: 'park', words: `${child} is a clone of something else.` })
+    await expect(act()).rejects.toMatchObject({
+      code: 'NAME_TAKEN',
+      kind: 'park',
+      words: `${child} is a clone of something else.`,
+    })
     expect(calls).toEqual([protectSource, makeClone])
   })
 
@@ -68,21 +97,33 @@ describe('a clone in a take-over, under a name that Nova uses too', () => {
     expect(calls.filter((call) => /nova|glance/.test(call))).toEqual([])
   })
 
-  it.each<Made>(['foreign', 'half-made'])('that is %s is waited for while Nova is at work, and not touched', async (made) => {
-    for (const taskState of ['image_snapshot_pending', 'image_snapshot', 'image_pending_upload', 'image_uploading', 'image_backup']) {
-      const { act, calls } = inTakeOver(made, { server: server({ taskState }) })
-      expect(await act()).toEqual({ is: 'waiting', inMs: 1_000 })
-      expect(calls.filter((call) => call.startsWith('ceph'))).toEqual([protectSource, makeClone])
-    }
-  })
+  it.each<Made>(['foreign', 'half-made'])(
+    'that is %s is waited for while Nova is at work, and not touched',
+    async (made) => {
+      for (const taskState of [
+        'image_snapshot_pending',
+        'image_snapshot',
+        'image_pending_upload',
+        'image_uploading',
+        'image_backup',
+      ]) {
+        const { act, calls } = inTakeOver(made, { server: server({ taskState }) })
+        expect(await act()).toEqual({ is: 'waiting', inMs: 1_000 })
+        expect(calls.filter((call) => call.startsWith('ceph'))).toEqual([protectSource, makeClone])
+      }
+    },
+  )
 
-  it.each<Made>(['foreign', 'half-made'])("that is %s is Nova's when its image is active, at work or not", async (made) => {
-    for (const now of [busy, server(), null]) {
-      const { act, calls } = inTakeOver(made, { server: now, image: image({ status: 'active' }) })
-      await expect(act()).rejects.toMatchObject({ code: 'NOVA_DID_IT' })
-      expect(calls).not.toContain(`ceph.ensureAbsent ${child} snap`)
-    }
-  })
+  it.each<Made>(['foreign', 'half-made'])(
+    "that is %s is Nova's when its image is active, at work or not",
+    async (made) => {
+      for (const now of [busy, server(), null]) {
+        const { act, calls } = inTakeOver(made, { server: now, image: image({ status: 'active' }) })
+        await expect(act()).rejects.toMatchObject({ code: 'NOVA_DID_IT' })
+        expect(calls).not.toContain(`ceph.ensureAbsent ${child} snap`)
+      }
+    },
+  )
 
   it.each<Made>(['foreign', 'half-made'])('that is %s is of no use when the image is gone', async (made) => {
     await expect(inTakeOver(made, { image: null }).act()).rejects.toMatchObject({ code: 'IMAGE_GONE' })
@@ -107,7 +148,10 @@ describe('a clone in a take-over, under a name that Nova uses too', () => {
   it('is judged by the image as it is after the server was looked at: Nova makes it active first', async () => {
     const { act, calls } = inTakeOver('half-made')
     await act().catch(() => undefined)
-    expect(calls.filter((call) => /nova|glance/.test(call)).map((call) => call.split(' ')[0])).toEqual(['nova.find', 'glance.find'])
+    expect(calls.filter((call) => /nova|glance/.test(call)).map((call) => call.split(' ')[0])).toEqual([
+      'nova.find',
+      'glance.find',
+    ])
   })
 
   it('whose server is gone is ours to make', async () => {

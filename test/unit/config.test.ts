@@ -15,7 +15,8 @@ const enough: Record<string, string> = {
   RBDSNAP_JOURNAL: 'sqlite:/var/lib/rbdsnap/journal.db',
   RBDSNAP_QUEUE_PREFIX: 'http://127.0.0.1:9324/000000000000/rbdsnap-',
 }
-const without = (...names: string[]) => Object.fromEntries(Object.entries(enough).filter(([name]) => !names.includes(name)))
+const without = (...names: string[]) =>
+  Object.fromEntries(Object.entries(enough).filter(([name]) => !names.includes(name)))
 
 function wrongOf(env: Record<string, string | undefined>): string {
   try {
@@ -100,7 +101,11 @@ describe('the settings', () => {
   })
 
   it('may be lists, with blanks around their parts', () => {
-    const config = readConfig({ ...enough, RBDSNAP_CEPH_URLS: 'http://a:8443 , http://b:8443', RBDSNAP_RBD_OTHER_CONFS: '/a.conf,/b.conf' })
+    const config = readConfig({
+      ...enough,
+      RBDSNAP_CEPH_URLS: 'http://a:8443 , http://b:8443',
+      RBDSNAP_RBD_OTHER_CONFS: '/a.conf,/b.conf',
+    })
     expect(config.RBDSNAP_CEPH_URLS).toEqual(['http://a:8443', 'http://b:8443'])
     expect(config.RBDSNAP_RBD_OTHER_CONFS).toEqual(['/a.conf', '/b.conf'])
   })
@@ -115,7 +120,9 @@ describe('an application credential', () => {
   })
 
   it('needs both its parts', () => {
-    expect(wrongOf({ ...none, OS_APPLICATION_CREDENTIAL_ID: 'id' })).toBe('OS_APPLICATION_CREDENTIAL_SECRET: is not set')
+    expect(wrongOf({ ...none, OS_APPLICATION_CREDENTIAL_ID: 'id' })).toBe(
+      'OS_APPLICATION_CREDENTIAL_SECRET: is not set',
+    )
     expect(wrongOf({ ...none, OS_APPLICATION_CREDENTIAL_SECRET: 's' })).toBe('OS_APPLICATION_CREDENTIAL_ID: is not set')
   })
 

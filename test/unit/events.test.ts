@@ -13,9 +13,13 @@ interface EventFile {
 }
 
 const folder = new URL('../../events/', import.meta.url)
-const names = readdirSync(folder).filter((name) => name.endsWith('.json')).sort()
+const names = readdirSync(folder)
+  .filter((name) => name.endsWith('.json'))
+  .sort()
 const readme = readFileSync(new URL('README.md', folder), 'utf8')
-const rows = [...readme.matchAll(/^\| `(?<file>[^`]+\.json)` \| [^|]+ \| (?<decision>\w+): (?<rule>[\w-]+) \| [^|]+ \|$/gm)]
+const rows = [
+  ...readme.matchAll(/^\| `(?<file>[^`]+\.json)` +\| [^|]+ \| (?<decision>\w+): (?<rule>[\w-]+) +\| [^|]+ \|$/gm),
+]
 
 function textOf(name: string): string {
   return readFileSync(new URL(name, folder), 'utf8')
@@ -57,9 +61,9 @@ describe('the files in events/', () => {
   })
 
   it.each(names)('%s holds no token, key or address', (name) => {
-    const secrets: unknown[] = []
+    const secrets: string[] = []
     JSON.parse((JSON.parse(textOf(name)) as EventFile).body['oslo.message'], (key, value: unknown) => {
-      if (/token|password|secret|user_data|key_data/.test(key) && value !== null) secrets.push(`${key}: ${String(value)}`)
+      if (/token|password|secret|user_data|key_data/.test(key) && value !== null) secrets.push(key)
       return value
     })
     expect(secrets).toEqual([])

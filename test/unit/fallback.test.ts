@@ -5,7 +5,23 @@ import { show } from '../../shared/names.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import type { Image } from '../../shared/ports/images.ts'
 import type { Progress, RbdState } from '../../shared/ports/volumes.ts'
-import { context, disk, due, gib, image, nowMs, portsOf, server, snapped, source, state, tagWish, takeOverWish, volume, yes } from './given.ts'
+import {
+  context,
+  disk,
+  due,
+  gib,
+  image,
+  nowMs,
+  portsOf,
+  server,
+  snapped,
+  source,
+  state,
+  tagWish,
+  takeOverWish,
+  volume,
+  yes,
+} from './given.ts'
 
 interface Situation {
   rung?: 'clear' | 'copy' | 'upload'
@@ -82,16 +98,20 @@ describe('the copy inside Ceph', () => {
     })
   })
 
-  it.each(['CEPH_UNREACHABLE', 'POOL_FULL', 'NAME_TAKEN'] as const)('that fails with %s is not a reason to go down', async (code) => {
-    const copy = async () => {
-      throw new Failure(code, 'x')
-    }
-    await expect(inSituation({ copy }).act()).rejects.toMatchObject({ code })
-  })
+  it.each(['CEPH_UNREACHABLE', 'POOL_FULL', 'NAME_TAKEN'] as const)(
+    'that fails with %s is not a reason to go down',
+    async (code) => {
+      const copy = async () => {
+        throw new Failure(code, 'x')
+      }
+      await expect(inSituation({ copy }).act()).rejects.toMatchObject({ code })
+    },
+  )
 })
 
 describe('the upload', () => {
-  const uploaded = (sizeBytes = gib, run = tagWish.run) => image({ status: 'active', sizeBytes, properties: { rbdsnap_run: run } })
+  const uploaded = (sizeBytes = gib, run = tagWish.run) =>
+    image({ status: 'active', sizeBytes, properties: { rbdsnap_run: run } })
 
   it('makes room, then the record, streams the snapshot, and goes on to clean up', async () => {
     const { act, calls } = inSituation({ rung: 'upload' })
@@ -101,6 +121,7 @@ describe('the upload', () => {
       'glance.find',
       'ceph.ensureAbsent',
       'ceph.find',
+      'ceph.ensureAbsent',
       'nova.find',
       'glance.ensureQueued',
       'reader.read',
@@ -142,6 +163,15 @@ describe('the upload', () => {
     await act()
     expect(calls).toContain(`ceph.ensureAbsent ${show(volume)} snap`)
     expect(calls).toContain(`ceph.ensureAbsent ${temporary} none`)
+  })
+
+  it('removes what does not open, and so reads as absent, unless the name may be Nova’s', async () => {
+    const byTag = inSituation({ rung: 'upload', volume: null })
+    await byTag.act()
+    expect(byTag.calls).toContain(`ceph.ensureAbsent ${show(volume)} snap`)
+    const byTakeOver = inSituation({ rung: 'upload', volume: null, wish: takeOverWish })
+    await byTakeOver.act()
+    expect(byTakeOver.calls).not.toContain(`ceph.ensureAbsent ${show(volume)} snap`)
   })
 
   it.each<[string, Situation]>([

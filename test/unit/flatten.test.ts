@@ -25,7 +25,8 @@ function inSituation(given: { progress?: Progress; leases?: Lease[]; server?: Se
     home: { flatten: async () => given.progress ?? { is: 'done' } },
     leases,
   })
-  const act = () => flatten(due<'flatten'>({ step: 'flatten', ...facts }), ports, context({ flattensAtOnce: given.places ?? 2 }))
+  const act = () =>
+    flatten(due<'flatten'>({ step: 'flatten', ...facts }), ports, context({ flattensAtOnce: given.places ?? 2 }))
   return { act, calls, leases }
 }
 const full = [place(0, 'one'), place(1, 'another')]
@@ -53,7 +54,10 @@ describe('flatten', () => {
   })
 
   it('takes the place of one whose function died', async () => {
-    const { act, leases } = inSituation({ leases: [place(0, 'one'), place(1, 'dead', nowMs - 1)], progress: { is: 'running', fraction: null } })
+    const { act, leases } = inSituation({
+      leases: [place(0, 'one'), place(1, 'dead', nowMs - 1)],
+      progress: { is: 'running', fraction: null },
+    })
     await act()
     expect(leases.of('flatten/1')?.holder).toBe(tagWish.run)
   })

@@ -4,7 +4,16 @@ import type { Image } from '../../shared/ports/images.ts'
 import type { Lease, Leases } from '../../shared/ports/journal.ts'
 import type { RbdImage, RbdSnap, RbdState, Volumes } from '../../shared/ports/volumes.ts'
 import { defaultRules } from '../../shared/rules.ts'
-import { messageVersion, type Consistency, type Disk, type Draft, type Message, type MessageOf, type RunStep, type Wish } from '../../shared/run.ts'
+import {
+  messageVersion,
+  type Consistency,
+  type Disk,
+  type Draft,
+  type Message,
+  type MessageOf,
+  type RunStep,
+  type Wish,
+} from '../../shared/run.ts'
 import { homeCluster, type Context, type Ports, type Settings } from '../../shared/step.ts'
 
 /** What the tests of one step start from: a wish, its disk, and ports of which each test gives the few that it expects to be used. */
@@ -107,7 +116,9 @@ export function portsOf(given: Given): { ports: Ports; calls: string[] } {
         }
       },
     })
-  const others = Object.entries(given.others ?? {}).map(([name, methods]) => [name, port<Volumes>(name, methods)] as const)
+  const others = Object.entries(given.others ?? {}).map(
+    ([name, methods]) => [name, port<Volumes>(name, methods)] as const,
+  )
   const ports: Ports = {
     compute: port('nova', given.compute),
     images: port('glance', given.images),
@@ -124,7 +135,8 @@ export function portsOf(given: Given): { ports: Ports; calls: string[] } {
 function told(arg: unknown): string[] {
   if (arg instanceof AbortSignal || arg === undefined) return []
   if (Array.isArray(arg)) return [arg.length === 0 ? 'none' : arg.join()]
-  if (typeof arg !== 'object' || arg === null) return [String(arg)]
+  if (typeof arg === 'string' || typeof arg === 'number' || typeof arg === 'boolean') return [String(arg)]
+  if (typeof arg !== 'object' || arg === null) return []
   if ('pool' in arg && 'image' in arg) return [show(arg as RbdImage | RbdSnap)]
   if ('step' in arg) return [(arg as Message).step]
   return []

@@ -1,7 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import { ensureRecord, recordOf, verdictProperties } from '../../shared/image-record.ts'
 import type { ImageRecord } from '../../shared/ports/images.ts'
-import { base, consistency, context, gone, image, instance, portsOf, project, server, tagWish, takeOverWish } from './given.ts'
+import {
+  base,
+  consistency,
+  context,
+  gone,
+  image,
+  instance,
+  portsOf,
+  project,
+  server,
+  tagWish,
+  takeOverWish,
+} from './given.ts'
 
 describe("a snapshot's record", () => {
   it("is the instance's project's, under the wish's id and name, as large as the flavor's disk", () => {
@@ -53,7 +65,10 @@ describe("a snapshot's record", () => {
   const record = (asked: ImageRecord[], found = server()) =>
     portsOf({
       compute: { find: async () => found },
-      images: { find: async () => image({ properties: { hw_disk_bus: 'scsi' } }), ensureQueued: async (r) => void asked.push(r) },
+      images: {
+        find: async () => image({ properties: { hw_disk_bus: 'scsi' } }),
+        ensureQueued: async (r) => void asked.push(r),
+      },
     })
 
   it('is made for a tag, with what the base image hands on', async () => {
@@ -82,7 +97,11 @@ describe("a snapshot's record", () => {
 
 describe('the verdict on an image', () => {
   it('is told in texts, with its reason and its times in whole milliseconds', () => {
-    const frozen = { verdict: 'filesystem', why: 'the guest was frozen before and after the snapshot', frozenMs: 412.6 } as const
+    const frozen = {
+      verdict: 'filesystem',
+      why: 'the guest was frozen before and after the snapshot',
+      frozenMs: 412.6,
+    } as const
     expect(verdictProperties(frozen, { road: 'clone', usableMs: 1_099.5, why: [] })).toEqual({
       rbdsnap_consistency: 'filesystem',
       rbdsnap_consistency_reason: 'the guest was frozen before and after the snapshot',
@@ -93,7 +112,11 @@ describe('the verdict on an image', () => {
   })
 
   it('says each step down the ladder, as far as Glance takes it', () => {
-    const made = verdictProperties(consistency, { road: 'upload', usableMs: 1, why: ['CLONE_REFUSED: a', `COPY_REFUSED: ${'b'.repeat(300)}`] })
+    const made = verdictProperties(consistency, {
+      road: 'upload',
+      usableMs: 1,
+      why: ['CLONE_REFUSED: a', `COPY_REFUSED: ${'b'.repeat(300)}`],
+    })
     expect(made['rbdsnap_reason']).toMatch(/^CLONE_REFUSED: a; COPY_REFUSED: b+$/)
     expect(made['rbdsnap_reason']).toHaveLength(255)
     expect(made).not.toHaveProperty('rbdsnap_frozen_ms')

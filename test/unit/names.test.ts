@@ -19,7 +19,11 @@ import { disk, instance, tagWish } from './given.ts'
 
 /** RFC 9562 5.5 step by step, with any namespace; the published vector of appendix A.4 vouches for it. */
 function publishedUuidv5(namespace: string, name: string): string {
-  const digits = createHash('sha1').update(Buffer.from(namespace.replaceAll('-', ''), 'hex')).update(name).digest('hex').slice(0, 32)
+  const digits = createHash('sha1')
+    .update(Buffer.from(namespace.replaceAll('-', ''), 'hex'))
+    .update(name)
+    .digest('hex')
+    .slice(0, 32)
   const variant = ((parseInt(digits[16] ?? '', 16) & 0b0011) | 0b1000).toString(16)
   const whole = `${digits.slice(0, 12)}5${digits.slice(13, 16)}${variant}${digits.slice(17)}`
   return whole.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
@@ -28,7 +32,9 @@ const ours = '5a3f1d0e-9c6b-5e0a-8f51-6e6f76612d72'
 
 describe('a UUID of a name', () => {
   it('is what RFC 9562 makes of it in our namespace', () => {
-    expect(publishedUuidv5('6ba7b810-9dad-11d1-80b4-00c04fd430c8', 'www.example.com')).toBe('2ed6657d-e927-568b-95e1-2665a8aea6a2')
+    expect(publishedUuidv5('6ba7b810-9dad-11d1-80b4-00c04fd430c8', 'www.example.com')).toBe(
+      '2ed6657d-e927-568b-95e1-2665a8aea6a2',
+    )
     const isSame = (name: string) => uuidv5(name) === publishedUuidv5(ours, name)
     fc.assert(fc.property(fc.string({ unit: 'binary' }), isSame))
   })
@@ -64,7 +70,10 @@ describe('the names of what a run makes', () => {
   it('stand in a location as glance_store reads it, each part quoted', () => {
     expect(locationUrl('fsid', { pool: 'images', image: 'i' })).toBe('rbd://fsid/images/i/snap')
     expect(locationUrl('fsid', { pool: 'a/b c@d', image: 'i' })).toBe('rbd://fsid/a%2Fb%20c%40d/i/snap')
-    const parts = locationUrl('f', { pool: 'ü/%', image: 'x@y' }).slice('rbd://'.length).split('/').map(decodeURIComponent)
+    const parts = locationUrl('f', { pool: 'ü/%', image: 'x@y' })
+      .slice('rbd://'.length)
+      .split('/')
+      .map(decodeURIComponent)
     expect(parts).toEqual(['f', 'ü/%', 'x@y', 'snap'])
   })
 })

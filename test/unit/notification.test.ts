@@ -5,7 +5,11 @@ import { hear, maxBodyBytes } from '../../shared/notification.ts'
 import { message, messageVersion, type Heard, type Notification } from '../../shared/run.ts'
 
 const envelopeOf = (file: string): { 'oslo.message': string } =>
-  (JSON.parse(readFileSync(new URL(`../../events/${file}`, import.meta.url), 'utf8')) as { body: { 'oslo.message': string } }).body
+  (
+    JSON.parse(readFileSync(new URL(`../../events/${file}`, import.meta.url), 'utf8')) as {
+      body: { 'oslo.message': string }
+    }
+  ).body
 const wire = envelopeOf('11-instance.snapshot.start.versioned.json')
 const snapshotStart: Notification = {
   is: 'notification',
@@ -57,7 +61,12 @@ describe('a notification', () => {
   it('in the legacy form has the same event name and instance, and no image', () => {
     const heard = read(envelopeOf('10-compute.instance.snapshot.start.legacy.json'))
     expect(heard).toMatchObject({ format: 'legacy', eventType: 'compute.instance.snapshot.start' })
-    expect(heard).toMatchObject({ event: snapshotStart.event, instance: snapshotStart.instance, image: null, tags: null })
+    expect(heard).toMatchObject({
+      event: snapshotStart.event,
+      instance: snapshotStart.instance,
+      image: null,
+      tags: null,
+    })
   })
 
   it.each([
@@ -131,7 +140,11 @@ describe('a body that cannot be read', () => {
     ['has a time that is none', legacy('x', {}, { timestamp: 'yesterday' }), /timestamp is not a time/],
     ['is older than time', legacy('x', {}, { timestamp: '1969-12-31 23:59:59' }), /timestamp is not a time/],
     ['has an instance that is no UUID', versioned({ uuid: "'; DROP TABLE run; --" }), /nova_object\.data\.uuid/],
-    ['has a legacy instance that is a path', legacy('compute.instance.update', { instance_id: '../../x' }), /instance_id/],
+    [
+      'has a legacy instance that is a path',
+      legacy('compute.instance.update', { instance_id: '../../x' }),
+      /instance_id/,
+    ],
     ['has tags that are no list', versioned({ tags: 'snapshot' }), /tags/],
     ['has tags that are no texts', versioned({ tags: [{}] }), /tags/],
     ['has no payload for an instance', legacy('compute.instance.update', 'text'), /^payload|^body/],
@@ -159,19 +172,35 @@ describe('a body that cannot be read', () => {
 })
 
 describe('whatever is put on the bus', () => {
-  const anything = fc.oneof(fc.anything(), fc.string(), fc.json(), fc.uint8Array(), fc.json().map((j) => Buffer.from(j)))
+  const anything = fc.oneof(
+    fc.anything(),
+    fc.string(),
+    fc.json(),
+    fc.uint8Array(),
+    fc.json().map((j) => Buffer.from(j)),
+  )
   const almost = fc
     .record(
       {
-        event_type: fc.oneof(fc.string(), fc.constantFrom('instance.update', 'compute.instance.update', 'snapshot_instance')),
+        event_type: fc.oneof(
+          fc.string(),
+          fc.constantFrom('instance.update', 'compute.instance.update', 'snapshot_instance'),
+        ),
         message_id: fc.oneof(fc.string(), fc.uuid()),
-        timestamp: fc.oneof(fc.constant('2026-11-23 01:21:31.481266'), fc.string(), fc.date({ noInvalidDate: true }).map(String)),
+        timestamp: fc.oneof(
+          fc.constant('2026-11-23 01:21:31.481266'),
+          fc.string(),
+          fc.date({ noInvalidDate: true }).map(String),
+        ),
         payload: fc.oneof(
           fc.jsonValue(),
           fc.record({
             'nova_object.data': fc.oneof(
               fc.jsonValue(),
-              fc.record({ uuid: fc.oneof(fc.uuid(), fc.jsonValue()), tags: fc.oneof(fc.array(fc.string()), fc.jsonValue()) }),
+              fc.record({
+                uuid: fc.oneof(fc.uuid(), fc.jsonValue()),
+                tags: fc.oneof(fc.array(fc.string()), fc.jsonValue()),
+              }),
             ),
           }),
           fc.record({ args: fc.record({ instance: fc.jsonValue(), image_id: fc.jsonValue() }) }),
@@ -193,14 +222,33 @@ describe('whatever is put on the bus', () => {
 
   it('gives away no secret that is planted in it, whole, cut short or spoilt', () => {
     const secret = 'S3cr3tS3cr3tS3cr3t'
-    const planted = fc.constantFrom('auth_token', '_context_auth_token', 'adminPass', 'password', 'user_data', 'X-Auth-Token', 'secret')
+    const planted = fc.constantFrom(
+      'auth_token',
+      '_context_auth_token',
+      'adminPass',
+      'password',
+      'user_data',
+      'X-Auth-Token',
+      'secret',
+    )
     const { tree } = fc.letrec<{ tree: unknown; leaf: unknown }>((tie) => ({
-      tree: fc.oneof({ depthSize: 'small' }, tie('leaf'), fc.dictionary(fc.oneof(fc.string(), planted), tie('tree'), { maxKeys: 4 })),
+      tree: fc.oneof(
+        { depthSize: 'small' },
+        tie('leaf'),
+        fc.dictionary(fc.oneof(fc.string(), planted), tie('tree'), { maxKeys: 4 }),
+      ),
       leaf: fc.oneof(fc.string(), fc.integer(), fc.constant(null)),
     }))
     const body = fc.record({
-      inner: fc.record({ event_type: fc.constant('compute.instance.update'), payload: tree, _context_auth_token: fc.constant(secret) }),
-      nested: fc.tuple(planted, fc.constantFrom(secret, [secret], { value: secret }, `a"${secret}`, `a\\${secret}`, `a\\"${secret}`)),
+      inner: fc.record({
+        event_type: fc.constant('compute.instance.update'),
+        payload: tree,
+        _context_auth_token: fc.constant(secret),
+      }),
+      nested: fc.tuple(
+        planted,
+        fc.constantFrom(secret, [secret], { value: secret }, `a"${secret}`, `a\\${secret}`, `a\\"${secret}`),
+      ),
       isEnveloped: fc.boolean(),
       cutAt: fc.nat(600),
       spoilt: fc.constantFrom('', '}', '"', '\\', '\u0000'),

@@ -50,7 +50,9 @@ describe('what comes after a step', () => {
   })
 
   it('is a pause that doubles, half of it jitter', () => {
-    const pauses = [0, 1, 2, 3].map((tries) => [0, 1].map((jitter) => decide('clone', tries, soon, failed('TIMEOUT'), jitter)))
+    const pauses = [0, 1, 2, 3].map((tries) =>
+      [0, 1].map((jitter) => decide('clone', tries, soon, failed('TIMEOUT'), jitter)),
+    )
     expect(pauses.map((both) => both.map((d) => (d.do === 'again' ? d.inMs : null)))).toEqual([
       [500, 1_000],
       [1_000, 2_000],
@@ -61,7 +63,11 @@ describe('what comes after a step', () => {
 
   it("is the backend's own Retry-After when it sent one, whatever the jitter", () => {
     for (const jitter of [0, 0.5, 1]) {
-      expect(decide('clone', 3, soon, failed('GLANCE_UNREACHABLE', 7_000), jitter)).toEqual({ do: 'again', inMs: 7_000, countsAsTry: true })
+      expect(decide('clone', 3, soon, failed('GLANCE_UNREACHABLE', 7_000), jitter)).toEqual({
+        do: 'again',
+        inMs: 7_000,
+        countsAsTry: true,
+      })
     }
   })
 
@@ -73,17 +79,29 @@ describe('what comes after a step', () => {
   it('keeps within its bounds and to its kind for every step, failure, age and number of tries', () => {
     const anyStep = fc.constantFrom(...steps)
     fc.assert(
-      fc.property(anyStep, fc.constantFrom(...codes), fc.nat(50), fc.nat(90_000_000), fc.double({ min: 0, max: 1, noNaN: true }), (at, code, tries, ageMs, jitter) => {
-        const row = pipeline[at]
-        const decision = decide(at, tries, ageMs, failed(code), jitter)
-        if (decision.do === 'again') {
-          const pauseMs = Math.min(row.everyMs * 2 ** tries, 30_000)
-          expect(decision.inMs).toBeGreaterThanOrEqual(Math.floor(pauseMs / 2))
-          expect(decision.inMs).toBeLessThanOrEqual(pauseMs)
-        }
-        const allowed = { retry: ['again', row.givesUp], divert: ['divert', row.givesUp], reject: [row.givesUp], park: ['park'] }
-        expect(allowed[failures[code].kind]).toContain(decision.do)
-      }),
+      fc.property(
+        anyStep,
+        fc.constantFrom(...codes),
+        fc.nat(50),
+        fc.nat(90_000_000),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (at, code, tries, ageMs, jitter) => {
+          const row = pipeline[at]
+          const decision = decide(at, tries, ageMs, failed(code), jitter)
+          if (decision.do === 'again') {
+            const pauseMs = Math.min(row.everyMs * 2 ** tries, 30_000)
+            expect(decision.inMs).toBeGreaterThanOrEqual(Math.floor(pauseMs / 2))
+            expect(decision.inMs).toBeLessThanOrEqual(pauseMs)
+          }
+          const allowed = {
+            retry: ['again', row.givesUp],
+            divert: ['divert', row.givesUp],
+            reject: [row.givesUp],
+            park: ['park'],
+          }
+          expect(allowed[failures[code].kind]).toContain(decision.do)
+        },
+      ),
       { numRuns: 2_000 },
     )
   })
@@ -100,18 +118,24 @@ describe('the table', () => {
   })
 
   it('undoes nothing once the image is active', () => {
-    for (const at of ['flatten', 'cleanup'] as const) expect(pipeline[at]).toMatchObject({ undo: null, divert: null, givesUp: 'park' })
+    for (const at of ['flatten', 'cleanup'] as const)
+      expect(pipeline[at]).toMatchObject({ undo: null, divert: null, givesUp: 'park' })
   })
 
   it('has an undo for every step that makes something, and each only once', () => {
-    const noted = steps.flatMap((at): UndoName[] => pipeline[at].undo ?? [])
+    const noted = steps.map((at): UndoName | null => pipeline[at].undo).filter((undo) => undo !== null)
     expect(noted.sort()).toEqual(['dropClone', 'dropCopy', 'dropRecord', 'dropSourceSnapshot', 'thaw'])
   })
 
   it('outlasts the half minute for which a dead manager is not missed, at every step that talks to it', () => {
     for (const at of steps) {
-      const pauses = Array.from({ length: pipeline[at].tries - 1 }, (_, tries) => decide(at, tries, soon, failed('CEPH_UNREACHABLE'), 0))
-      expect(pauses.reduce((sum, d) => sum + (d.do === 'again' ? d.inMs : 0), 0), at).toBeGreaterThan(60_000)
+      const pauses = Array.from({ length: pipeline[at].tries - 1 }, (_, tries) =>
+        decide(at, tries, soon, failed('CEPH_UNREACHABLE'), 0),
+      )
+      expect(
+        pauses.reduce((sum, d) => sum + (d.do === 'again' ? d.inMs : 0), 0),
+        at,
+      ).toBeGreaterThan(60_000)
     }
   })
 })

@@ -2,12 +2,27 @@ import { describe, expect, it } from 'vitest'
 import { register } from '../../functions/register.ts'
 import { Failure } from '../../shared/failures.ts'
 import type { RbdState } from '../../shared/ports/volumes.ts'
-import { context, due, gib, image, nowMs, portsOf, server, snapped, state, tagWish, takeOverWish, yes } from './given.ts'
+import {
+  context,
+  due,
+  gib,
+  image,
+  nowMs,
+  portsOf,
+  server,
+  snapped,
+  state,
+  tagWish,
+  takeOverWish,
+  yes,
+} from './given.ts'
 
 const whole = state({ snaps: [{ name: 'snap', isProtected: true, children: [] }] })
 const fsid = 'c1aefb3a-6f4b-4bb3-9f1a-5e6f7a8b9c0d'
 
-function inSituation(given: { volume?: RbdState | null; wish?: typeof tagWish; ensureLocation?: () => Promise<void> } = {}) {
+function inSituation(
+  given: { volume?: RbdState | null; wish?: typeof tagWish; ensureLocation?: () => Promise<void> } = {},
+) {
   const { ports, calls } = portsOf({
     compute: { find: async () => server({ baseImage: null }) },
     images: { find: async () => image(), ensureQueued: yes, ensureLocation: given.ensureLocation ?? yes },
@@ -20,9 +35,14 @@ function inSituation(given: { volume?: RbdState | null; wish?: typeof tagWish; e
 describe('register', () => {
   it('makes the record, gives it its location and its size, and says how long it took since it was asked for', async () => {
     const { act, calls } = inSituation()
-    expect(await act()).toEqual({ is: 'done', next: { step: 'flatten', ...snapped, road: 'clone', usableMs: nowMs - tagWish.requestedAtMs } })
+    expect(await act()).toEqual({
+      is: 'done',
+      next: { step: 'flatten', ...snapped, road: 'clone', usableMs: nowMs - tagWish.requestedAtMs },
+    })
     expect(calls).toContain('glance.ensureQueued')
-    expect(calls.at(-1)).toBe(`glance.ensureLocation ${tagWish.image} rbd://${fsid}/images/${tagWish.image}/snap ${gib}`)
+    expect(calls.at(-1)).toBe(
+      `glance.ensureLocation ${tagWish.image} rbd://${fsid}/images/${tagWish.image}/snap ${gib}`,
+    )
   })
 
   it("makes no record in a take-over, where it is Nova's", async () => {
@@ -47,6 +67,9 @@ describe('register', () => {
     const ensureLocation = async () => {
       throw new Failure('LOCATION_REFUSED', '403')
     }
-    await expect(inSituation({ ensureLocation }).act()).rejects.toMatchObject({ code: 'LOCATION_REFUSED', kind: 'divert' })
+    await expect(inSituation({ ensureLocation }).act()).rejects.toMatchObject({
+      code: 'LOCATION_REFUSED',
+      kind: 'divert',
+    })
   })
 })

@@ -28,7 +28,8 @@ function rule(more: Partial<Rule>): Rule {
   return { name: 'one', events: ['*'], then: 'note', quiesce: 'auto', why: 'because', ...more }
 }
 const rulesOf = (...rules: Rule[]): Rules => ({ ...defaultRules, rules })
-const isMatch = (pattern: string, event: string) => explain(heard(event), rulesOf(rule({ events: [pattern] }))).rule !== null
+const isMatch = (pattern: string, event: string) =>
+  explain(heard(event), rulesOf(rule({ events: [pattern] }))).rule !== null
 
 describe('the rules', () => {
   it('let the first that matches decide', () => {
@@ -39,7 +40,11 @@ describe('the rules', () => {
 
   it('ignore what no rule matches, and say so', () => {
     const rules = rulesOf(rule({ events: ['instance.update'] }))
-    expect(explain(heard('instance.lock'), rules)).toEqual({ decision: 'ignore', rule: null, reason: 'no rule matches' })
+    expect(explain(heard('instance.lock'), rules)).toEqual({
+      decision: 'ignore',
+      rule: null,
+      reason: 'no rule matches',
+    })
   })
 
   it('pass over a rule for other projects, and over any such rule when no project is named', () => {
@@ -70,7 +75,14 @@ describe('the rules', () => {
 
   it('match as a regular expression of the same meaning would', () => {
     const letters = fc.array(fc.constantFrom('a', 'b', '.', '*'), { maxLength: 8 }).map((l) => l.join(''))
-    const asRegExp = (pattern: string) => new RegExp(`^${pattern.split('*').map((p) => p.replaceAll('.', '\\.')).join('.*')}$`, 's')
+    const asRegExp = (pattern: string) =>
+      new RegExp(
+        `^${pattern
+          .split('*')
+          .map((p) => p.replaceAll('.', '\\.'))
+          .join('.*')}$`,
+        's',
+      )
     fc.assert(
       fc.property(letters, letters, (pattern, event) => {
         expect(isMatch(pattern, event)).toBe(asRegExp(pattern).test(event))
@@ -102,15 +114,20 @@ describe('the default rules', () => {
     ['a snapshot of nobody', heard('instance.snapshot.start', { project: null }), /names no project/],
     ['anything else', heard('instance.lock'), /not a request/],
   ])('ignore %s and say why', (_what, notification, reason) => {
-    expect(explain(notification, defaultRules)).toMatchObject({ decision: 'ignore', reason: expect.stringMatching(reason) as string })
+    expect(explain(notification, defaultRules)).toMatchObject({
+      decision: 'ignore',
+      reason: expect.stringMatching(reason) as string,
+    })
   })
 
-  it.each(['instance.live_migration_post.end', 'instance.resize.start', 'instance.delete.start', 'instance.snapshot.end'])(
-    'take %s as a sign to look again',
-    (event) => {
-      expect(explain(heard(event), defaultRules).decision).toBe('note')
-    },
-  )
+  it.each([
+    'instance.live_migration_post.end',
+    'instance.resize.start',
+    'instance.delete.start',
+    'instance.snapshot.end',
+  ])('take %s as a sign to look again', (event) => {
+    expect(explain(heard(event), defaultRules).decision).toBe('note')
+  })
 })
 
 describe('a tag', () => {
@@ -164,10 +181,18 @@ describe('a file of rules', () => {
     ['that is not JSON', '{', /BAD_SETTING.*RBDSNAP_RULES.*cannot be read/],
     ['without rules', JSON.stringify({ rules: [], limits }), /rules/],
     ['with an unknown action', JSON.stringify({ rules: [{ ...rule({}), then: 'delete' }], limits }), /rules\.0\.then/],
-    ['with an unknown freeze policy', JSON.stringify({ rules: [{ ...rule({}), quiesce: 'maybe' }], limits }), /rules\.0\.quiesce/],
+    [
+      'with an unknown freeze policy',
+      JSON.stringify({ rules: [{ ...rule({}), quiesce: 'maybe' }], limits }),
+      /rules\.0\.quiesce/,
+    ],
     ['with a rule for no event', JSON.stringify({ rules: [rule({ events: [] })], limits }), /rules\.0\.events/],
     ['without limits', JSON.stringify({ rules: [rule({})] }), /limits/],
-    ['with a limit of nothing', JSON.stringify({ rules: [rule({})], limits: { ...limits, project: { open: 0, perHour: 1 } } }), /open/],
+    [
+      'with a limit of nothing',
+      JSON.stringify({ rules: [rule({})], limits: { ...limits, project: { open: 0, perHour: 1 } } }),
+      /open/,
+    ],
   ])('%s is refused, and what is wrong is said', (_what, text, says) => {
     expect(wrongOf(text as string)).toMatch(says)
   })

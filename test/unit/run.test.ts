@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { isRunMessage, message, type Draft, type Message, type RunStep } from '../../shared/run.ts'
+import { isRunMessage, message, type Consistency, type Draft, type Message, type RunStep } from '../../shared/run.ts'
 import type { Step } from '../../shared/step.ts'
 import { consistency, disk, due, instance, nowMs, project, snapped, tagWish } from './given.ts'
 
@@ -12,7 +12,15 @@ const runs: { [S in RunStep]: Draft<S> } = {
   flatten: { step: 'flatten', ...snapped, road: 'clone', usableMs: 1 },
   cleanup: { step: 'cleanup', ...snapped, road: 'upload', usableMs: 1 },
   fallback: { step: 'fallback', ...snapped, rung: 'copy' },
-  unwind: { step: 'unwind', wish: tagWish, disk: null, consistency: null, why: [], undos: ['dropClone', 'thaw'], because },
+  unwind: {
+    step: 'unwind',
+    wish: tagWish,
+    disk: null,
+    consistency: null,
+    why: [],
+    undos: ['dropClone', 'thaw'],
+    because,
+  },
 }
 const steps = Object.keys(runs) as RunStep[]
 const messageOf = (step: RunStep): Message => due<RunStep>(runs[step])
@@ -50,9 +58,15 @@ describe('a message', () => {
 
   it.each<[string, unknown]>([
     ['for a step that there is not', { ...messageOf('quiesce'), step: 'format' }],
-    ['with a wish for something that is no UUID', { ...messageOf('quiesce'), wish: { ...tagWish, image: '../images' } }],
+    [
+      'with a wish for something that is no UUID',
+      { ...messageOf('quiesce'), wish: { ...tagWish, image: '../images' } },
+    ],
     ['with a disk of negative size', { ...messageOf('clone'), disk: { ...disk, sizeBytes: -1 } }],
-    ['with a verdict that there is not', { ...messageOf('clone'), consistency: { ...consistency, verdict: 'perfect' } }],
+    [
+      'with a verdict that there is not',
+      { ...messageOf('clone'), consistency: { ...consistency, verdict: 'perfect' } },
+    ],
     ['with an undo that there is not', { ...messageOf('unwind'), undos: ['dropEverything'] }],
     ['with a failure that there is not', { ...messageOf('unwind'), because: { ...because, code: 'OOPS' } }],
     ['that is a list', []],
@@ -85,8 +99,9 @@ describe('a step', () => {
 
   it('that invents a verdict does not compile', () => {
     // @ts-expect-error nobody can promise that much
-    const boastful: Draft<'clone'> = { step: 'clone', ...snapped, consistency: { ...consistency, verdict: 'application' } }
-    expect(boastful.step).toBe('clone')
+    const boastful: Consistency = { ...consistency, verdict: 'application' }
+    const draft: Draft<'clone'> = { step: 'clone', ...snapped, consistency: boastful }
+    expect(draft.step).toBe('clone')
   })
 
   it('that numbers its own message does not compile', () => {

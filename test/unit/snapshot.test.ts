@@ -21,7 +21,13 @@ const held: Lease = {
 }
 
 /** `states`: what the guest says of itself each time that it is asked. */
-function inSituation(given: { freeze?: Freeze; policy?: 'none' | 'prefer' | 'require'; states?: string[]; lease?: Lease; vmState?: string }) {
+function inSituation(given: {
+  freeze?: Freeze
+  policy?: 'none' | 'prefer' | 'require'
+  states?: string[]
+  lease?: Lease
+  vmState?: string
+}) {
   const { freeze = frozen, policy = 'prefer', states = ['frozen', 'frozen'], lease = held } = given
   const answers = [...states]
   const leases = leasesOf(lease)
@@ -31,7 +37,8 @@ function inSituation(given: { freeze?: Freeze; policy?: 'none' | 'prefer' | 'req
     guest: { thaw: yes, state: async () => (answers.shift() ?? 'thawed') as 'frozen' },
     leases,
   })
-  const act = () => snapshot(due<'snapshot'>({ step: 'snapshot', wish: tagWish, disk, policy, freeze }), ports, context())
+  const act = () =>
+    snapshot(due<'snapshot'>({ step: 'snapshot', wish: tagWish, disk, policy, freeze }), ports, context())
   return { act, ports, calls, lease: () => leases.of(held.key) }
 }
 const verdict = (consistency: object) => ({ is: 'done', next: { step: 'clone', why: [], consistency } })
@@ -49,13 +56,16 @@ describe('the snapshot of a frozen guest', () => {
     expect(calls[5]).toBe(`guest.thaw ${instance}`)
   })
 
-  it.each(['prefer', 'require'] as const)('is consistent by evidence when it was frozen before and after (%s)', async (policy) => {
-    const { act, lease } = inSituation({ policy })
-    expect(await act()).toMatchObject(
-      verdict({ verdict: 'filesystem', why: 'the guest was frozen before and after the snapshot', frozenMs: 400 }),
-    )
-    expect(lease()).toMatchObject({ holder: null, freeze: null })
-  })
+  it.each(['prefer', 'require'] as const)(
+    'is consistent by evidence when it was frozen before and after (%s)',
+    async (policy) => {
+      const { act, lease } = inSituation({ policy })
+      expect(await act()).toMatchObject(
+        verdict({ verdict: 'filesystem', why: 'the guest was frozen before and after the snapshot', frozenMs: 400 }),
+      )
+      expect(lease()).toMatchObject({ holder: null, freeze: null })
+    },
+  )
 
   it.each([
     ['before', ['thawed']],
@@ -78,11 +88,13 @@ describe('the snapshot of a frozen guest', () => {
   it("is only crash consistent when the dead man's switch was quicker, and says how long the guest stood still until then", async () => {
     const thawed = { epoch, atMs: nowMs - 100 }
     const { act } = inSituation({ lease: { ...held, holder: null, freeze: null, thawed } })
-    expect(await act()).toMatchObject(verdict({ verdict: 'crash', why: 'the guest thawed before the snapshot', frozenMs: 300 }))
+    expect(await act()).toMatchObject(
+      verdict({ verdict: 'crash', why: 'the guest thawed before the snapshot', frozenMs: 300 }),
+    )
   })
 
   it('that Ceph does not make lets the guest go on at once, to be tried again', async () => {
-    const { act, ports, calls, lease } = inSituation({})
+    const { act, ports, calls, lease } = inSituation({ states: ['frozen', 'thawed'] })
     const ensureSnapshot = async () => {
       throw new Failure('CEPH_UNREACHABLE', 'x')
     }
@@ -139,7 +151,16 @@ describe('the snapshot without a freeze', () => {
 describe('a snapshot in a cluster that is no longer configured', () => {
   it('is parked, and says which', async () => {
     const { ports } = portsOf({})
-    const message = due<'snapshot'>({ step: 'snapshot', wish: tagWish, disk: { ...disk, cluster: 'west' }, policy: 'none', freeze: { is: 'none', why: '' } })
-    await expect(snapshot(message, ports, context())).rejects.toMatchObject({ code: 'BAD_SETTING', words: expect.stringContaining('west') as string })
+    const message = due<'snapshot'>({
+      step: 'snapshot',
+      wish: tagWish,
+      disk: { ...disk, cluster: 'west' },
+      policy: 'none',
+      freeze: { is: 'none', why: '' },
+    })
+    await expect(snapshot(message, ports, context())).rejects.toMatchObject({
+      code: 'BAD_SETTING',
+      words: expect.stringContaining('west') as string,
+    })
   })
 })

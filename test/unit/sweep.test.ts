@@ -31,7 +31,13 @@ function freezeOf(askedMsAgo: number): Lease {
   return { key: `instance/${instance}`, version: 1, holder: 'a run', epoch: 7, untilMs: nowMs, freeze, thawed: null }
 }
 
-function inSituation(given: { overdue?: RunRecord[]; open?: RunRecord[]; tagged?: Server[]; leases?: Lease[]; isLost?: boolean }) {
+function inSituation(given: {
+  overdue?: RunRecord[]
+  open?: RunRecord[]
+  tagged?: Server[]
+  leases?: Lease[]
+  isLost?: boolean
+}) {
   const sent: Message[] = []
   const saved: RunRecord[] = []
   const { ports, calls } = portsOf({
@@ -55,6 +61,12 @@ describe('the broom, over freezes', () => {
     const { act, sent } = inSituation({ leases: [freezeOf(5_001)] })
     expect(await act()).toMatchObject({ thawed: 1 })
     expect(sent).toEqual([{ v: 1, step: 'thaw', instance, epoch: 7 }])
+  })
+
+  it('does not join a thaw that keeps coming back to a guest that does not answer, until that is lost', async () => {
+    const kept = { ...freezeOf(120_000), untilMs: nowMs }
+    expect(await inSituation({ leases: [kept] }).act()).toMatchObject({ thawed: 0 })
+    expect(await inSituation({ leases: [{ ...kept, untilMs: nowMs - 1 }] }).act()).toMatchObject({ thawed: 1 })
   })
 
   it('leaves one alone that is within it', async () => {
@@ -112,7 +124,9 @@ describe('the broom, over tags', () => {
     const { act, sent, calls } = inSituation({ tagged: [asked], open: [record()] })
     expect(await act()).toEqual({ thawed: 0, sentAgain: 0, found: 1 })
     expect(calls).toContain('nova.tagged snapshot')
-    expect(sent).toEqual([{ v: 1, step: 'ingest', tries: 0, heard: { is: 'tagged', instance, project, tag: 'snapshot' } }])
+    expect(sent).toEqual([
+      { v: 1, step: 'ingest', tries: 0, heard: { is: 'tagged', instance, project, tag: 'snapshot' } },
+    ])
   })
 
   it('leaves a server alone whose snapshot is in the making', async () => {

@@ -18,9 +18,19 @@ const failing = (code: FailureCode) => async () => {
   throw new Failure(code, 'x')
 }
 
-function inSituation(given: { lease?: Lease | null; epoch?: number; thaw?: () => Promise<void> } = {}) {
+interface Situation {
+  lease?: Lease | null
+  epoch?: number
+  thaw?: () => Promise<void>
+  state?: 'frozen' | 'thawed'
+}
+
+function inSituation(given: Situation = {}) {
   const leases = leasesOf(...(given.lease === null ? [] : [given.lease ?? frozen]))
-  const { ports, calls } = portsOf({ guest: { thaw: given.thaw ?? yes }, leases })
+  const { ports, calls } = portsOf({
+    guest: { thaw: given.thaw ?? yes, state: async () => given.state ?? 'thawed' },
+    leases,
+  })
   const act = () => thaw({ v: 1, step: 'thaw', instance, epoch: given.epoch ?? 3 }, ports, context())
   return { act, calls, lease: () => leases.of(key) }
 }
@@ -34,7 +44,7 @@ describe("the dead man's switch", () => {
     expect(lease()).toMatchObject({ holder: null, freeze: null, thawed: { epoch: 3, atMs: nowMs } })
   })
 
-  it.each<[string, Parameters<typeof inSituation>[0]]>([
+  it.each<[string, Situation]>([
     ['nobody ever froze', { lease: null }],
     ['the freeze is over', { lease: { ...frozen, freeze: null } }],
     ['another freeze has begun since', { epoch: 2 }],
@@ -48,8 +58,20 @@ describe("the dead man's switch", () => {
     for (const code of ['GUEST_UNREACHABLE', 'NOVA_UNREACHABLE', 'NOVA_REFUSED'] as const) {
       const { act, lease } = inSituation({ thaw: failing(code) })
       expect(await act()).toEqual({ againInMs: 2_000 })
-      expect(lease()).toEqual(frozen)
+      expect(lease()).toMatchObject({ holder: 'a run', epoch: 3, freeze: frozen.freeze })
     }
+  })
+
+  it('never stops trying while the guest says that it is frozen, less often after a minute', async () => {
+    expect(await inSituation({ state: 'frozen' }).act()).toEqual({ againInMs: 2_000 })
+    const old = { ...frozen, freeze: { askedAtMs: nowMs - 60_000, isConfirmed: true } }
+    expect(await inSituation({ state: 'frozen', lease: old }).act()).toEqual({ againInMs: 10_000 })
+  })
+
+  it('keeps the lease alive while it comes back, so that the sweep sends no twin', async () => {
+    const { act, lease } = inSituation({ state: 'frozen' })
+    await act()
+    expect(lease()?.untilMs).toBe(nowMs + 2_000 + 30_000)
   })
 
   it('is content with a guest that has no agent: nothing can be frozen there', async () => {

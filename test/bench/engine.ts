@@ -1,0 +1,107 @@
+import { DeleteMessageCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { demoCloud, type DemoCloud } from '../../infra/cli/demo-cloud.ts'
+import { openSession, type Session } from '../../infra/cli/session.ts'
+import { parts } from '../../infra/embedded/stack.ts'
+import { defaultRules } from '../../shared/rules.ts'
+import type { RunRecord } from '../../shared/ports/journal.ts'
+
+/** The embedded stack, whole, with servers to snapshot; limits out of the way, and Ceph's monitor at 0.1 s instead of 1 s. */
+export interface Engine {
+  session: Session
+  cloud: DemoCloud
+  servers: string[]
+  close: () => Promise<void>
+}
+
+export async function startEngine(serverCount: number): Promise<Engine> {
+  const folder = mkdtempSync(join(tmpdir(), 'rbdsnap-bench-'))
+  const unlimited = { open: 1_000_000, perHour: 1_000_000 }
+  const rulesPath = join(folder, 'rules.json')
+  writeFileSync(rulesPath, JSON.stringify({ ...defaultRules, limits: { instance: unlimited, project: unlimited } }))
+  process.env['RBDSNAP_DATA_DIR'] = join(folder, 'data')
+  const session = await openSession({
+    cloud: { RBDSNAP_CLOUD_PAXOS_PROPOSE_INTERVAL_MS: '100' },
+    functions: { RBDSNAP_RULES: rulesPath },
+  })
+  const cloud = await demoCloud(session)
+  const wish = { disk: 'clone', sizeGib: 1, agent: 'on' }
+  const servers: string[] = []
+  for (let i = 0; i < serverCount; i++) servers.push(await cloud.addServer({ ...wish, name: `bench-${i}` }))
+  return {
+    session,
+    cloud,
+    servers,
+    async close() {
+      await session.close()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** One wish after the other on one server, until `isOver`; every run as the journal has it at its end. */
+export async function wishes(engine: Engine, server: string, isOver: (done: number) => boolean): Promise<RunRecord[]> {
+  const ended: RunRecord[] = []
+  while (!isOver(ended.length)) {
+    await engine.cloud.tag(server, 'snapshot')
+    ended.push(await endOf(engine, server, ended.at(-1)?.createdAtMs ?? 0))
+  }
+  return ended
+}
+
+async function endOf({ session }: Engine, server: string, afterMs: number): Promise<RunRecord> {
+  const endAtMs = Date.now() + 60_000
+  for (;;) {
+    const latest = await session.journal.latestOf(server)
+    if (latest && latest.createdAtMs > afterMs && latest.outcome !== null) return latest
+    if (Date.now() > endAtMs) throw new Error(`the run of ${server} did not end within a minute`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+/** From the note of one step's outcome to the claim of the next: note, send, receive, invoke, parse, look up, claim. */
+export function hopsOf(runs: RunRecord[]): number[] {
+  return runs.flatMap(({ timeline }) =>
+    timeline.slice(1).flatMap((next, i) => {
+      const before = timeline[i]
+      return before?.endedAtMs == null || next.tries > 1 ? [] : [next.startedAtMs - before.endedAtMs]
+    }),
+  )
+}
+
+/** Receive, send, delete and nothing else, on the same queue engine: what a hop cannot be quicker than. */
+export async function bareLoop(session: Session, count: number): Promise<number[]> {
+  const client = new SQSClient({
+    endpoint: session.env['AWS_ENDPOINT_URL_SQS'] ?? '',
+    region: 'us-east-1',
+    credentials: { accessKeyId: 'embedded', secretAccessKey: 'embedded' },
+  })
+  // The dead letters of a queue that this run never uses otherwise.
+  const QueueUrl = `${session.env['RBDSNAP_QUEUE_PREFIX'] ?? ''}sweep-dead`
+  const body = 'x'.repeat(1024)
+  const took: number[] = []
+  await client.send(new SendMessageCommand({ QueueUrl, MessageBody: body }))
+  for (let i = 0; i < count; i++) {
+    const startedAt = performance.now()
+    const answer = await client.send(new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 1 }))
+    const ReceiptHandle = answer.Messages?.[0]?.ReceiptHandle
+    await client.send(new SendMessageCommand({ QueueUrl, MessageBody: body }))
+    await client.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }))
+    took.push(performance.now() - startedAt)
+  }
+  client.destroy()
+  return took
+}
+
+/** Resident memory of the stack's processes, in MiB (Linux). */
+export function memoryMib(session: Session): Record<string, number> {
+  return Object.fromEntries(
+    parts.map((part) => {
+      const status = readFileSync(`/proc/${session.own?.pid(part) ?? 0}/status`, 'utf8')
+      const kib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0)
+      return [part, Math.round(kib / 1024)]
+    }),
+  )
+}

@@ -1,0 +1,85 @@
+import { ingest } from '../../functions/ingest.ts'
+import { takeOverRun } from '../../shared/names.ts'
+import type { Server } from '../../shared/ports/compute.ts'
+import type { Image } from '../../shared/ports/images.ts'
+import type { Parked, RunRecord } from '../../shared/ports/journal.ts'
+import { defaultRules } from '../../shared/rules.ts'
+import type { Heard, Notification } from '../../shared/run.ts'
+import { context, image, instance, nowMs, portsOf, project, server } from './given.ts'
+
+export const novasImage = '56813989-0617-48bf-bca3-9bbe9caca90f'
+export const run = takeOverRun(novasImage)
+
+export function heard(event: string, more: Partial<Notification> = {}): Notification {
+  const base = { is: 'notification', format: 'versioned', eventType: event, messageId: 'm-1', atMs: nowMs } as const
+  return { ...base, event, instance, project, image: null, tags: null, ...more }
+}
+export const started = (more: Partial<Notification> = {}) =>
+  heard('instance.snapshot.start', { image: novasImage, ...more })
+export const legacyStarted = (more: Partial<Notification> = {}) =>
+  heard('instance.snapshot.start', {
+    format: 'legacy',
+    eventType: 'compute.instance.snapshot.start',
+    messageId: 'm-2',
+    ...more,
+  })
+export const updated = (...tags: string[]) => heard('instance.update', { tags })
+export const queued = (more: Partial<Image> = {}) =>
+  image({ id: novasImage, name: 'snap', properties: { instance_uuid: instance }, ...more })
+
+export interface Situation {
+  server?: Server | null
+  image?: Image | null
+  ofInstance?: Image[]
+  journal?: RunRecord[]
+  count?: { open: number; since: number }
+  epoch?: number
+  claim?: () => Promise<void>
+}
+
+/** Two worlds: what Nova and Glance show, and a journal in a map that several deliveries share. */
+export function inSituation(given: Situation = {}) {
+  const records = new Map((given.journal ?? []).map((record) => [record.wish.run, record]))
+  const claims: Record<string, string>[] = []
+  const parked: Parked[] = []
+  const { ports, calls } = portsOf({
+    compute: { find: async () => (given.server === undefined ? server({ tags: ['snapshot'] }) : given.server) },
+    images: {
+      find: async () => (given.image === undefined ? queued() : given.image),
+      ofInstance: async () => given.ofInstance ?? [queued()],
+      claim: async (_id, { properties }) => {
+        claims.push(properties)
+        await given.claim?.()
+      },
+    },
+    journal: {
+      find: async (_instance, id) => records.get(id) ?? null,
+      openOf: async () => [...records.values()].filter((record) => record.outcome === null),
+      reserve: async (record) => {
+        const stored = records.get(record.wish.run)
+        if (stored) return { record: stored, isNew: false }
+        records.set(record.wish.run, record)
+        return { record, isNew: true }
+      },
+      save: async (record) => {
+        records.set(record.wish.run, record)
+        return record
+      },
+      countOf: async () => given.count ?? { open: 0, since: 0 },
+      tagEpoch: async () => given.epoch ?? 1,
+      park: async (entry) => void parked.push(entry),
+    },
+  })
+  const act = (what: Heard, rules = defaultRules) =>
+    ingest({ v: 1, step: 'ingest', tries: 0, heard: what }, ports, context({ rules }))
+  return { act, calls, claims, parked, records, only: () => [...records.values()][0] }
+}
+
+/** A run that an earlier delivery had begun. */
+export async function begun(what: Heard, hop: number, more: Partial<RunRecord> = {}): Promise<RunRecord> {
+  const situation = inSituation()
+  const { begun: first } = await situation.act(what)
+  const record = first[0]?.record
+  if (!record) throw new Error('nothing was begun')
+  return { ...record, hop, ...more }
+}

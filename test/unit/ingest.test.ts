@@ -1,0 +1,155 @@
+import { describe, expect, it } from 'vitest'
+import { ingest } from '../../functions/ingest.ts'
+import { imageOf, tagRun } from '../../shared/names.ts'
+import { defaultRules } from '../../shared/rules.ts'
+import type { Heard } from '../../shared/run.ts'
+import { context, instance, nowMs, portsOf, project, server } from './given.ts'
+import { heard, started, updated, inSituation, begun, type Situation } from './given-notifications.ts'
+
+describe('ingest of a tag', () => {
+  it('begins a run under an image of our own, named by the tag', async () => {
+    const named = 'snapshot:before-upgrade'
+    const { act, claims } = inSituation({ server: server({ tags: [named] }) })
+    const id = tagRun(instance, named, 1)
+    expect((await act(updated(named))).begun).toMatchObject([
+      {
+        next: {
+          step: 'quiesce',
+          wish: {
+            run: id,
+            image: imageOf(id, 1),
+            imageName: 'before-upgrade',
+            trigger: { is: 'tag', tag: named, epoch: 1 },
+          },
+        },
+      },
+    ])
+    expect(claims).toEqual([])
+  })
+
+  it('names the image after the server and the time when the tag says no name', async () => {
+    const { act, only } = inSituation()
+    await act(updated('snapshot'))
+    expect(only()?.wish.imageName).toBe('vm-clone-2026-11-23T100000')
+  })
+
+  it('begins one run for each tag that asks', async () => {
+    const tags = ['snapshot', 'snapshot:a', 'gold']
+    const { act } = inSituation({ server: server({ tags }) })
+    expect((await act(updated(...tags))).begun.map((b) => b.record.wish.trigger)).toMatchObject([
+      { tag: 'snapshot' },
+      { tag: 'snapshot:a' },
+    ])
+  })
+
+  it('begins nothing when the server bears it no longer', async () => {
+    const { act, records } = inSituation({ server: server({ tags: [] }) })
+    expect(await act(updated('snapshot'))).toEqual({ begun: [], woken: [] })
+    expect(records.size).toBe(0)
+  })
+
+  it('begins nothing twice while its run goes on, and another when it is set again after that', async () => {
+    const first = await begun(updated('snapshot'), 1)
+    const during = inSituation({ journal: [first], epoch: 1 })
+    expect((await during.act(updated('snapshot'))).begun).toEqual([])
+    const later = inSituation({ journal: [{ ...first, outcome: 'active' }], epoch: 2 })
+    const { begun: second } = await later.act(updated('snapshot'))
+    expect(second[0]?.record.wish.run).toBe(tagRun(instance, 'snapshot', 2))
+    expect(second[0]?.record.wish.image).not.toBe(first.wish.image)
+  })
+
+  it('goes on where a delivery died after the reservation, even if the tag is gone since', async () => {
+    const situation = inSituation({ journal: [await begun(updated('snapshot'), 0)], server: server({ tags: [] }) })
+    expect((await situation.act(updated('snapshot'))).begun).toMatchObject([{ next: { step: 'quiesce' } }])
+  })
+
+  it('that the sweep found is served like one that was heard', async () => {
+    const found: Heard = { is: 'tagged', instance, project, tag: 'snapshot' }
+    const { act } = inSituation()
+    expect((await act(found)).begun[0]?.record.wish.run).toBe(tagRun(instance, 'snapshot', 1))
+  })
+
+  it('that the sweep found is of no use when no rule serves tags', async () => {
+    const { act } = inSituation()
+    const rules = { ...defaultRules, rules: defaultRules.rules.filter((rule) => rule.then !== 'tag') }
+    expect(await act({ is: 'tagged', instance, project, tag: 'snapshot' }, rules)).toEqual({ begun: [], woken: [] })
+  })
+
+  it.each<[string, Situation, string]>([
+    [
+      'the notification names another project than Nova does',
+      { server: server({ project: 'another', tags: ['snapshot'] }) },
+      'FOREIGN_PROJECT',
+    ],
+    ['Nova does not know the instance', { server: null }, 'INSTANCE_GONE'],
+  ])('does nothing but note it when %s', async (_when, situation, code) => {
+    const { act, only } = inSituation(situation)
+    expect((await act(updated('snapshot'))).begun).toEqual([])
+    expect(only()).toMatchObject({ outcome: 'rejected', code })
+  })
+
+  it.each([
+    [{ open: 4, since: 4 }, `instance ${instance} has 4 snapshots in the making.`],
+    [{ open: 0, since: 30 }, `instance ${instance} made 30 in the last hour.`],
+  ])('over the limit (%j) is turned away for all to see: the tag is taken off again', async (count, words) => {
+    const { act } = inSituation({ count })
+    expect((await act(updated('snapshot'))).begun).toMatchObject([
+      { next: { step: 'unwind', undos: [], because: { code: 'LIMIT_REACHED', words, at: 'ingest' } } },
+    ])
+  })
+})
+
+describe('the limits', () => {
+  it('count the instance and its project over the last hour', async () => {
+    const asked: unknown[] = []
+    const { ports } = portsOf({
+      compute: { find: async () => server({ tags: ['snapshot'] }) },
+      journal: {
+        find: async () => null,
+        tagEpoch: async () => 1,
+        reserve: async (record) => ({ record, isNew: true }),
+        countOf: async (by, sinceMs) => {
+          asked.push([by, sinceMs])
+          return { open: 'project' in by ? 100 : 0, since: 0 }
+        },
+      },
+    })
+    const { begun: made } = await ingest(
+      { v: 1, step: 'ingest', tries: 0, heard: updated('snapshot') },
+      ports,
+      context(),
+    )
+    expect(asked).toEqual([
+      [{ instance }, nowMs - 3_600_000],
+      [{ project }, nowMs - 3_600_000],
+    ])
+    expect(made).toMatchObject([
+      { next: { because: { words: `project ${project} has 100 snapshots in the making.` } } },
+    ])
+  })
+})
+
+describe('ingest of anything else', () => {
+  it('wakes the runs of the instance when something moved', async () => {
+    const open = await begun(started(), 3)
+    const { act, calls } = inSituation({ journal: [open] })
+    expect(await act(heard('instance.delete.start'))).toEqual({ begun: [], woken: [open] })
+    expect(calls).toEqual([`journal.openOf ${instance}`])
+  })
+
+  it('asks nobody when it is no request', async () => {
+    const { act, calls } = inSituation()
+    expect(await act(heard('instance.lock'))).toEqual({ begun: [], woken: [] })
+    expect(calls).toEqual([])
+  })
+
+  it('keeps what cannot be read, once, with why', async () => {
+    const { act, parked } = inSituation()
+    const body: Heard = { is: 'unreadable', text: '{', why: 'not JSON' }
+    expect(await act(body)).toEqual({ begun: [], woken: [] })
+    await act(body)
+    expect(parked).toHaveLength(2)
+    expect(new Set(parked.map((p) => p.id)).size).toBe(1)
+    expect(parked[0]).toMatchObject({ code: 'BAD_NOTIFICATION', words: 'not JSON', body: '{', atMs: nowMs })
+  })
+})
