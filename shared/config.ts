@@ -8,8 +8,13 @@ import { defaultRules, rulesSchema, type Rules } from './rules.ts'
  * that is wrong is said in one failure, by the variable's name and never by its value.
  */
 const text = z.string().check(z.minLength(1))
-const url = z.url({ protocol: /^https?$/ })
-const whole = (least: number, most: number) => z.coerce.number().check(z.int(), z.gte(least), z.lte(most))
+const url = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+const whole = (least: number, most: number) => {
+  const error = `must be a whole number from ${least} to ${most}`
+  return z.coerce.number({ error }).check(z.int({ error }), z.gte(least, { error }), z.lte(most, { error }))
+}
+const oneOf = <const T extends [string, ...string[]]>(...these: T) =>
+  z.enum(these, { error: `must be ${these.join(' or ')}` })
 const listOf = (item: z.ZodMiniType<string, string>) =>
   z.pipe(
     z.pipe(
@@ -29,9 +34,9 @@ const schema = z.object({
   OS_APPLICATION_CREDENTIAL_ID: z.optional(text),
   OS_APPLICATION_CREDENTIAL_SECRET: z.optional(text),
   OS_REGION_NAME: z.optional(text),
-  OS_INTERFACE: z._default(z.enum(['public', 'internal', 'admin']), 'internal'),
+  OS_INTERFACE: z._default(oneOf('public', 'internal', 'admin'), 'internal'),
   RBDSNAP_CEPH_URLS: listOf(url),
-  RBDSNAP_CEPH_FSID: z.guid(),
+  RBDSNAP_CEPH_FSID: z.guid({ error: "must be the cluster's id: `ceph fsid`" }),
   RBDSNAP_CEPH_USER: text,
   RBDSNAP_CEPH_PASSWORD: text,
   RBDSNAP_NOVA_POOL: z._default(text, 'vms'),
@@ -40,9 +45,9 @@ const schema = z.object({
   RBDSNAP_RBD_USER: z.optional(text),
   RBDSNAP_RBD_CONF: z._default(text, '/etc/ceph/ceph.conf'),
   RBDSNAP_RBD_OTHER_CONFS: z._default(listOf(text), []),
-  RBDSNAP_GUEST: z._default(z.enum(['agent']), 'agent'),
+  RBDSNAP_GUEST: z._default(oneOf('agent'), 'agent'),
   RBDSNAP_GUEST_SOCKET: z._default(
-    text.check(z.includes('{instance}')),
+    text.check(z.includes('{instance}', { error: 'must say where {instance} goes' })),
     '/var/lib/libvirt/qemu/channel/target/{instance}/org.qemu.guest_agent.0',
   ),
   RBDSNAP_FREEZE_BUDGET_MS: z._default(whole(1_000, 30_000), 5_000),

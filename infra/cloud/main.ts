@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { openCluster } from './cluster.ts'
 import { startControl } from './control.ts'
@@ -63,7 +65,7 @@ export async function startCloud(options: CloudOptions) {
       cloneFormat,
     })
   const clusters = { a: cluster('a', ['vms', 'images']), b: cluster('b', ['vms']) }
-  const guestsFolder = join(dataDir, 'guests')
+  const guestsFolder = socketFolder(dataDir)
   const guests = openGuests({ records, clusters, folder: guestsFolder })
   const glance = glanceService(records, rbdStore(clusters.a, 'images', join(dataDir, 'glance-spool')))
   const nova = novaCore({
@@ -180,6 +182,14 @@ export async function startCloud(options: CloudOptions) {
   }
 }
 export type Cloud = Awaited<ReturnType<typeof startCloud>>
+
+/** A unix socket's path has at most 107 bytes (unix(7)): under a long folder the sockets live in a short one of its own. */
+function socketFolder(dataDir: string): string {
+  const folder = join(dataDir, 'guests')
+  const name = `/${'0'.repeat(36)}.sock`
+  if (Buffer.byteLength(folder + name) <= 107) return folder
+  return join(tmpdir(), `rbdsnap-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`)
+}
 
 /** Whoever talks to the cloud finds it at the same place after a restart. */
 function lastPorts(dataDir: string): Partial<Ports> {

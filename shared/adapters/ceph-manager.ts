@@ -18,8 +18,6 @@ export interface ManagerCall {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   path: string
   body?: unknown
-  /** of the endpoint; all that are used here but the list of images have 1.0 */
-  version?: string
   /** false: not sent again when it may have arrived, because somebody has to look first */
   isRepeatable?: boolean
 }
@@ -32,9 +30,11 @@ export const service: Service = { name: 'Ceph', unreachable: 'CEPH_UNREACHABLE',
 /** The dashboard has 10 threads and a listen backlog of 5: of 16 connections at once some were reset (Ceph 16.2). */
 const atOnce = 8
 const roundMs = 300
+/** A call is held 4 s at most; a step has 15 s, and a second manager to ask. */
+const usualTimeoutMs = 8_000
 
 export function cephManager(options: ManagerOptions): AskManager {
-  const { urls, timeoutMs = 20_000 } = options
+  const { urls, timeoutMs = usualTimeoutMs } = options
   const origins = urls.map((url) => url.replace(/\/+$/, ''))
   const limited = atMost(atOnce)
   let active = origins[0] ?? ''
@@ -59,7 +59,8 @@ export function cephManager(options: ManagerOptions): AskManager {
       method: call.method,
       url: `${base}${call.path}`,
       headers: {
-        accept: `application/vnd.ceph.api.v${call.version ?? '1.0'}+json`,
+        // of every endpoint that is used here; only the list of images has 2.0
+        accept: 'application/vnd.ceph.api.v1.0+json',
         ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
         ...(token === null ? {} : { authorization: `Bearer ${token}` }),
       },
@@ -91,6 +92,8 @@ export function cephManager(options: ManagerOptions): AskManager {
     try {
       return await once(base, call, token, signal)
     } catch (error) {
+      // the caller waited in vain: the next one begins elsewhere
+      leave(base)
       if (!(error instanceof Failure) || error.code !== 'CEPH_UNREACHABLE') throw error
       if (call.isRepeatable === false && networkCode(error.cause) !== 'ECONNREFUSED') throw error
       return error

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { bareLoop, hopsOf, memoryMib, startEngine, wishes, type Engine } from './engine.ts'
+import { bareLoop, chainsOf, hopsOfLog, memoryMib, startEngine, wishes, type Engine } from './engine.ts'
+import { logOf } from '../../infra/embedded/stack.ts'
 import { journalCost } from './journal-cost.ts'
 import { show, spreadOf } from './stats.ts'
 
@@ -32,9 +33,13 @@ async function hops(engine: Engine): Promise<void> {
   const ratios: number[] = []
   for (let round = 1; round <= 5; round++) {
     const bare = spreadOf(await bareLoop(engine.session, 200))
-    const hop = spreadOf(hopsOf(await wishes(engine, server, (done) => done >= 12)))
+    const runs = await wishes(engine, server, (done) => done >= 12)
+    const hop = spreadOf(hopsOfLog(readFileSync(logOf(engine.session.dataDir, 'functions'), 'utf8'), runs))
+    const chain = spreadOf(chainsOf(runs))
     ratios.push(hop.p50 / bare.p50)
-    say(`  round ${round}: hop ${show(hop, 'ms')}; bare receive-send-delete ${show(bare, 'ms')}; ratio ${(hop.p50 / bare.p50).toFixed(2)}`)
+    say(`  round ${round}: bare receive-send-delete ${show(bare, 'ms')}`)
+    say(`    end to start   ${show(hop, 'ms')}; ratio ${(hop.p50 / bare.p50).toFixed(2)}`)
+    say(`    note to claim  ${show(chain, 'ms')}; ratio ${(chain.p50 / bare.p50).toFixed(2)}`)
   }
   say(`  ratio of the medians: ${show(spreadOf(ratios.map((r) => r * 100)), '%')}`)
 }

@@ -61,8 +61,32 @@ async function endOf({ session }: Engine, server: string, afterMs: number): Prom
   }
 }
 
-/** From the note of one step's outcome to the claim of the next: note, send, receive, invoke, parse, look up, claim. */
-export function hopsOf(runs: RunRecord[]): number[] {
+/**
+ * A hop as one function's end to the next one's start, from the functions' own log: a function sends before it ends, so the
+ * next one may start before the last one has answered, and a hop may be less than nothing.
+ */
+export function hopsOfLog(log: string, runs: RunRecord[]): number[] {
+  const wanted = new Set(runs.map((r) => r.wish.run))
+  const lines = log.split('\n').flatMap((line): Line[] => (line.startsWith('{"at"') ? [JSON.parse(line) as Line] : []))
+  const byHop = new Map(lines.filter((l) => l.run && wanted.has(l.run)).map((l) => [`${l.run ?? ''}/${l.hop ?? 0}`, l]))
+  return [...byHop.values()].flatMap((line) => {
+    const next = byHop.get(`${line.run ?? ''}/${(line.hop ?? 0) + 1}`)
+    return next?.says === 'again later' || !next ? [] : [next.started_ms - (line.started_ms + line.ms)]
+  })
+}
+interface Line {
+  run?: string
+  hop?: number
+  says: string
+  started_ms: number
+  ms: number
+}
+
+/**
+ * From the note of one step's outcome to the claim of the next: send, receive, invoke, parse, look up and claim. All that a
+ * run pays for being chained.
+ */
+export function chainsOf(runs: RunRecord[]): number[] {
   return runs.flatMap(({ timeline }) =>
     timeline.slice(1).flatMap((next, i) => {
       const before = timeline[i]

@@ -1,10 +1,11 @@
+import { heeding } from './heed.ts'
 import type { Compute, Server } from '../../shared/ports/compute.ts'
 
 export type FakeServers = Map<string, Server>
 
 /** The port over Nova's servers; a tag that goes is heard on the bus, ours like everybody's. */
 export function fakeCompute(servers: FakeServers, onTagged: (server: Server) => void): Compute {
-  return {
+  return heeding({
     find: async (instance) => structuredClone(servers.get(instance) ?? null),
     tagged: async (tag) => structuredClone([...servers.values()].filter((s) => s.tags.includes(tag))),
     async ensureTagAbsent(instance, tag) {
@@ -13,5 +14,5 @@ export function fakeCompute(servers: FakeServers, onTagged: (server: Server) => 
       server.tags = server.tags.filter((t) => t !== tag)
       onTagged(server)
     },
-  }
+  })
 }

@@ -102,7 +102,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       try {
         const whole = await wholeOf(bytes)
         made.sizeBytes = whole.length
-        made.content = whole.subarray(0, whole.indexOf(0)).toString()
+        made.content = textOf(whole)
         image.checksum = createHash('md5').update(whole).digest('hex')
       } catch (error) {
         ceph.remove('glance', volume)
@@ -139,6 +139,12 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       note(by, 'delete', image)
     },
   }
+}
+
+/** without the zeros behind */
+function textOf(bytes: Buffer): string {
+  const end = bytes.indexOf(0)
+  return bytes.subarray(0, end < 0 ? bytes.length : end).toString()
 }
 
 export async function wholeOf(bytes: ReadableStream<Uint8Array>): Promise<Buffer> {

@@ -1,3 +1,4 @@
+import { heeding } from './heed.ts'
 import { Failure } from '../../shared/failures.ts'
 import type { Guest } from '../../shared/ports/guest.ts'
 import type { FakeClock } from './clock.ts'
@@ -32,6 +33,7 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
   /** asked to freeze while frozen: two freezes at a time */
   const frozenTwice: string[] = []
   const vm = (instance: string): Vm => {
+    if (!/^[0-9a-f-]{36}$/i.test(instance)) throw new Failure('BAD_REQUEST', `${instance} is not an instance`)
     const found = vms.get(instance)
     if (!found) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no guest agent's channel`)
     return found
@@ -54,11 +56,12 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
   const hasChannel = (found: Vm | undefined): found is Vm =>
     found !== undefined && found.agent !== 'none' && found.power === 'on'
 
-  const port: Guest = {
+  const port: Guest = heeding<Guest>({
     async freeze(instance) {
       const found = vm(instance)
       if (!hasChannel(found)) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no channel`)
       mustAnswer(found, instance)
+      // The agent is not asked again, but somebody meant to: two freezes at a time.
       if (found.current) {
         frozenTwice.push(instance)
         return
@@ -79,7 +82,7 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
       mustAnswer(found, instance)
       return found.current ? 'frozen' : 'thawed'
     },
-  }
+  })
 
   return {
     port,

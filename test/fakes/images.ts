@@ -2,14 +2,19 @@ import { createHash } from 'node:crypto'
 import { Failure, type FailureCode } from '../../shared/failures.ts'
 import { properties as ours } from '../../shared/names.ts'
 import type { Images } from '../../shared/ports/images.ts'
+import { heeding } from './heed.ts'
 import { GlanceError, wholeOf, type Glance } from './glance.ts'
 
 /** The port over a fake Glance. */
 export function fakeImages(glance: Glance): Images {
   const me = 'rbdsnap'
   const get = (id: string) => refused({ 404: 'IMAGE_GONE' }, () => glance.get(id))
+  const bytesFor = async (id: string, bytes: ReadableStream) => {
+    if (!glance.images.has(id)) await bytes.cancel()
+    return get(id)
+  }
 
-  return {
+  return heeding<Images>({
     find: async (id) => structuredClone(glance.images.get(id) ?? null),
 
     ofInstance: async (instance) =>
@@ -50,9 +55,10 @@ export function fakeImages(glance: Glance): Images {
       }
     },
 
-    async upload(id, bytes) {
+    async upload(id, bytes, signal) {
       const hash = createHash('md5')
       let sizeBytes = 0
+      const image = await bytesFor(id, bytes)
       const measured = bytes.pipeThrough(
         new TransformStream<Uint8Array, Uint8Array>({
           transform(chunk, controller) {
@@ -61,12 +67,13 @@ export function fakeImages(glance: Glance): Images {
             controller.enqueue(chunk)
           },
         }),
+        { signal },
       )
-      const image = get(id)
       try {
         if (image.status === 'active') await wholeOf(measured)
         else await glance.upload(me, id, measured)
       } catch (error) {
+        if (signal.aborted) throw new Failure('TIMEOUT', `image ${id}`)
         if (!(error instanceof GlanceError)) throw error
         throw new Failure(image.status === 'queued' ? 'NAME_TAKEN' : 'GLANCE_UNREACHABLE', error.message)
       }
@@ -94,7 +101,7 @@ export function fakeImages(glance: Glance): Images {
       glance.delete(me, id)
       return 'absent'
     },
-  }
+  })
 }
 
 function refused<T>(codes: Record<number, FailureCode>, act: () => T): T {

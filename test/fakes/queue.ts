@@ -6,10 +6,18 @@ import type { FakeClock } from './clock.ts'
 export interface Held {
   id: number
   body: string
-  sentAtMs: number
   /** delayed, or hidden from other takers, until then */
   visibleAtMs: number
   receives: number
+  sent: Sent
+}
+
+export interface Sent {
+  atMs: number
+  dueMs: number
+  /** acknowledged, or given up; null while it is to come again, unless the queue loses it */
+  goneAtMs: number | null
+  message: Message
 }
 
 /** SQS refuses more than 900 s and rounds to seconds; a message that is taken and never deleted comes again. */
@@ -26,33 +34,40 @@ export function fakeQueue(clock: FakeClock) {
   let nextId = 1
   const dead: Held[] = []
   /** everything that was ever sent */
-  const sent: { atMs: number; dueMs: number; message: Message }[] = []
+  const sent: Sent[] = []
   /** asked for each message as it comes in: does the queue lose it, keep it twice, or show it only later? */
   let harm: (message: Message, nth: number) => Harm | null = () => null
-  const heldBack: { body: string; untilSent: number }[] = []
+  const heldBack: { sent: Sent; untilSent: number }[] = []
 
   const isDue = (m: Held) => m.visibleAtMs <= clock.nowMs()
-  const add = (body: string, visibleAtMs: number) =>
-    void messages.push({ id: nextId++, body, sentAtMs: clock.nowMs(), visibleAtMs, receives: 0 })
+  const add = (of: Sent, visibleAtMs: number) =>
+    void messages.push({ id: nextId++, body: JSON.stringify(of.message), visibleAtMs, receives: 0, sent: of })
+  const remove = (held: Held) => {
+    messages = messages.filter((m) => m !== held)
+    held.sent.goneAtMs = clock.nowMs()
+  }
 
   const port: Queue = {
     async send(message, delayMs = 0) {
       const waitMs = Math.min(longestDelayMs, Math.ceil(Math.max(0, delayMs) / 1000) * 1000)
       const visibleAtMs = clock.nowMs() + waitMs
       // what goes on the wire is what comes off it, for everybody
-      const body = JSON.stringify(messageSchema.parse(message))
-      sent.push({ atMs: clock.nowMs(), dueMs: visibleAtMs, message: JSON.parse(body) as Message })
+      const parsed = messageSchema.parse(JSON.parse(JSON.stringify(message)))
+      const entry: Sent = { atMs: clock.nowMs(), dueMs: visibleAtMs, goneAtMs: null, message: parsed }
+      sent.push(entry)
       const does = harm(message, sent.length - 1)
       const isOvertaken = (h: { untilSent: number }) => h.untilSent < sent.length
-      for (const { body: late } of heldBack.filter(isOvertaken)) add(late, clock.nowMs())
+      for (const { sent: late } of heldBack.filter(isOvertaken)) add(late, clock.nowMs())
       heldBack.splice(0, heldBack.length, ...heldBack.filter((h) => !isOvertaken(h)))
-      if (does === 'lose') return
-      if (typeof does === 'object' && does !== null) {
-        heldBack.push({ body, untilSent: does.untilSent })
+      if (does === 'lose') {
         return
       }
-      add(body, visibleAtMs)
-      if (does === 'double') add(body, visibleAtMs)
+      if (typeof does === 'object' && does !== null) {
+        heldBack.push({ sent: entry, untilSent: does.untilSent })
+        return
+      }
+      add(entry, visibleAtMs)
+      if (does === 'double') add(entry, visibleAtMs)
     },
   }
 
@@ -68,7 +83,7 @@ export function fakeQueue(clock: FakeClock) {
     take(held: Held): Message | null {
       const message = messageSchema.parse(JSON.parse(held.body))
       if (held.receives >= mostReceives) {
-        messages = messages.filter((m) => m !== held)
+        remove(held)
         dead.push(held)
         return null
       }
@@ -76,19 +91,17 @@ export function fakeQueue(clock: FakeClock) {
       held.visibleAtMs = clock.nowMs() + visibilityMs(message.step)
       return message
     },
-    acknowledge(held: Held): void {
-      messages = messages.filter((m) => m !== held)
-    },
+    acknowledge: remove,
     /** SQS may deliver any message again. */
     duplicate(held: Held): void {
-      add(held.body, clock.nowMs())
+      add(held.sent, clock.nowMs())
     },
     lose(held: Held): void {
       messages = messages.filter((m) => m !== held)
     },
     /** What `harm` held back and nothing ever overtook. */
     showHeldBack(): void {
-      for (const { body } of heldBack.splice(0)) add(body, clock.nowMs())
+      for (const { sent: late } of heldBack.splice(0)) add(late, clock.nowMs())
     },
     harms(how: typeof harm): void {
       harm = how

@@ -1,6 +1,7 @@
 import { Failure, type FailureCode } from '../../shared/failures.ts'
 import type { DiskReader, Progress, RbdImage, RbdSnap, Volumes } from '../../shared/ports/volumes.ts'
 import { errnos, Errno, type Ceph } from './ceph.ts'
+import { heeding } from './heed.ts'
 import type { FakeClock } from './clock.ts'
 
 /** How long Ceph takes for what it does in the background, and what goes wrong with it. */
@@ -13,6 +14,8 @@ export interface CephTempo {
   refusesCopy: boolean
 }
 
+export type FakeVolumes = Volumes & { loseTasks: () => void }
+
 interface Task {
   startedAtMs: number
   endsAtMs: number
@@ -21,7 +24,7 @@ interface Task {
 const named = (at: RbdImage | RbdSnap) => `${at.pool}/${at.image}${'snap' in at ? `@${at.snap}` : ''}`
 
 /** The port over a fake cluster. Background work is a task; tasks die with their manager (`loseTasks`). */
-export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Volumes & { loseTasks: () => void } {
+export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): FakeVolumes {
   const me = 'rbdsnap'
   let manager = 0
   const tasks = new Map<string, Task>()
@@ -75,14 +78,18 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Vol
     else background(`clone ${named(child)}`, tempo.cloneMs, () => ceph.adopt(child, source))
   }
 
-  return {
+  return heeding<FakeVolumes>({
     loseTasks() {
       manager += 1
       tasks.clear()
       copied.clear()
     },
     fsid: async () => ceph.fsid,
-    find: async (at) => (isVisible(at) ? ceph.stateOf(at) : null),
+    async find(at) {
+      mustBeName(at)
+      if (at.pool !== 'vms' && at.pool !== 'images') throw new Failure('BAD_SETTING', `Ceph has no pool ${at.pool}`)
+      return isVisible(at) ? ceph.stateOf(at) : null
+    },
 
     async ensureSnapshot(at) {
       if (!isVisible(at)) throw new Failure('INSTANCE_GONE', named(at))
@@ -99,8 +106,9 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Vol
     },
 
     async ensureClone(source, child) {
-      if (!ceph.has(source) || !ceph.image(source).snaps.has(source.snap))
-        throw new Failure('INSTANCE_GONE', named(source))
+      if (!ceph.has(source)) throw new Failure('INSTANCE_GONE', named(source))
+      if (!ceph.image(source).snaps.has(source.snap))
+        throw new Failure('CEPH_REFUSED', `${named(source)} is not there any more`)
       if (!ceph.has(child)) startClone(source, child)
       const verdict = verdictOn(source, child)
       return verdict === 'half-made' && running(`clone ${named(child)}`) ? 'running' : verdict
@@ -151,13 +159,20 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Vol
       if (!ceph.has(at)) return
       const { snaps } = ceph.stateOf(at)
       const inTheWay = snaps.find((s) => !ownSnaps.includes(s.name) || s.children.length > 0)
-      if (inTheWay) throw new Failure('CEPH_BUSY', `${named(at)}@${inTheWay.name} is not to be removed`)
+      if (inTheWay) {
+        const clones = inTheWay.children.map(named).join()
+        throw new Failure('CEPH_BUSY', `${named(at)} bears the snapshot ${inTheWay.name} with the clones: ${clones}`)
+      }
       if (ceph.image(at).isInUse) throw new Failure('CEPH_BUSY', `${named(at)} is in use`)
       if ([...tasks.keys()].some((t) => t.endsWith(` ${named(at)}`))) throw new Failure('CEPH_BUSY', named(at))
       for (const { name } of snaps) removeSnap({ ...at, snap: name })
       ceph.remove(me, at)
     },
-  }
+  })
+}
+
+function mustBeName({ image }: RbdImage): void {
+  if (!/^[^-\s/@][^\s/@]*$/.test(image)) throw new Failure('BAD_REQUEST', `'${image}' is not a name`)
 }
 
 /** The table (errno) -> code of an adapter; what it does not list is a state that Ceph does not have. */

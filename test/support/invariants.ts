@@ -67,11 +67,14 @@ function freezesOutOfOrder(world: World): Violation[] {
   ]
 }
 
-/** Sent before the freeze, due after it. */
+/** Sent before the freeze, and still to come after it. */
 function isArmed({ instance, fromMs }: FreezeInterval, { queue }: World): boolean {
   return queue.sent.some(
-    ({ atMs, dueMs, message }) =>
-      message.step === 'thaw' && message.instance === instance && atMs <= fromMs && dueMs >= fromMs,
+    ({ atMs, goneAtMs, message }) =>
+      message.step === 'thaw' &&
+      message.instance === instance &&
+      atMs <= fromMs &&
+      (goneAtMs === null || goneAtMs >= fromMs),
   )
 }
 

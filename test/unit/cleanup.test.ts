@@ -11,6 +11,7 @@ import {
   gib,
   image,
   instance,
+  nowMs,
   portsOf,
   server,
   snapped,
@@ -28,6 +29,7 @@ interface Situation {
   disk?: RbdState | null
   road?: 'clone' | 'copy' | 'upload'
   why?: string[]
+  sinceMs?: number
 }
 
 function inSituation(given: Situation = {}) {
@@ -43,7 +45,7 @@ function inSituation(given: Situation = {}) {
     home: { ensureSnapshotAbsent: yes, ensureAbsent: yes, find: async () => given.disk ?? null },
   })
   const { wish = tagWish, road = 'clone', why = [] } = given
-  const run = due<'cleanup'>({ step: 'cleanup', ...snapped, wish, road, why, usableMs: 900 })
+  const run = due<'cleanup'>({ step: 'cleanup', ...snapped, wish, road, why, usableMs: 900 }, given.sinceMs)
   return { act: () => cleanup(run, ports, context()), calls, written }
 }
 const lift = `glance.setProtected ${tagWish.image} false`
@@ -103,10 +105,13 @@ describe('clean-up of a take-over', () => {
     expect(calls).not.toContain(lift)
   })
 
-  it('lifts it when the instance is gone', async () => {
-    const { act, calls } = inSituation({ wish: takeOverWish, server: null })
-    await act()
-    expect(calls).toContain(lift)
+  it('keeps it for half an hour after the instance is gone: Nova may still be at work, seen by nobody', async () => {
+    const early = inSituation({ wish: takeOverWish, server: null, sinceMs: nowMs - 1_799_999 })
+    expect(await early.act()).toEqual({ is: 'waiting', inMs: 30_000 })
+    expect(early.calls).not.toContain(lift)
+    const late = inSituation({ wish: takeOverWish, server: null, sinceMs: nowMs - 1_800_000 })
+    expect(await late.act()).toEqual(ended('active'))
+    expect(late.calls).toContain(lift)
   })
 })
 

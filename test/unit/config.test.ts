@@ -78,6 +78,10 @@ describe('the settings', () => {
       'RBDSNAP_RULES',
     ])
     expect(said).toContain('RBDSNAP_JOURNAL: must be sqlite:PATH')
+    expect(said).toContain('OS_INTERFACE: must be public or internal or admin')
+    expect(said).toContain('RBDSNAP_FREEZE_BUDGET_MS: must be a whole number from 1000 to 30000')
+    expect(said).toContain('RBDSNAP_FLATTENS_AT_ONCE: must be a whole number from 1 to 64')
+    expect(said).not.toContain('Invalid')
   })
 
   it.each([

@@ -29,19 +29,21 @@ interface Situation {
   copy?: () => Promise<Progress>
   image?: Image | null
   volume?: RbdState | null
-  server?: Server
+  server?: Server | null
   sent?: number
   cluster?: string
+  sinceMs?: number
 }
 const temporary = `images/rbdsnap-${tagWish.run}-copy`
 const why = ['CLONE_REFUSED: no layering']
 
 function inSituation(given: Situation) {
   const { ports, calls } = portsOf({
-    compute: { find: async () => given.server ?? server({ baseImage: null }) },
+    compute: { find: async () => (given.server === undefined ? server({ baseImage: null }) : given.server) },
     images: {
       find: async () => given.image ?? null,
       ensureQueued: yes,
+      setProperties: yes,
       upload: async () => ({ sizeBytes: given.sent ?? gib, md5: 'd41d8cd98f00b204e9800998ecf8427e' }),
     },
     home: {
@@ -54,7 +56,10 @@ function inSituation(given: Situation) {
     reader: { read: () => new ReadableStream<Uint8Array>() },
   })
   const { wish = tagWish, rung = 'copy', cluster = disk.cluster } = given
-  const run = due<'fallback'>({ step: 'fallback', ...snapped, wish, why, rung, disk: { ...disk, cluster } })
+  const run = due<'fallback'>(
+    { step: 'fallback', ...snapped, wish, why, rung, disk: { ...disk, cluster } },
+    given.sinceMs,
+  )
   return { act: () => fallback(run, ports, context()), calls }
 }
 
@@ -111,7 +116,7 @@ describe('the copy inside Ceph', () => {
 
 describe('the upload', () => {
   const uploaded = (sizeBytes = gib, run = tagWish.run) =>
-    image({ status: 'active', sizeBytes, properties: { rbdsnap_run: run } })
+    image({ status: 'active', sizeBytes, properties: { rbdsnap_run: run, rbdsnap_road: 'upload' } })
 
   it('makes room, then the record, streams the snapshot, and goes on to clean up', async () => {
     const { act, calls } = inSituation({ rung: 'upload' })
@@ -124,6 +129,7 @@ describe('the upload', () => {
       'ceph.ensureAbsent',
       'nova.find',
       'glance.ensureQueued',
+      'glance.setProperties',
       'reader.read',
       'glance.upload',
     ])
@@ -169,21 +175,54 @@ describe('the upload', () => {
     const byTag = inSituation({ rung: 'upload', volume: null })
     await byTag.act()
     expect(byTag.calls).toContain(`ceph.ensureAbsent ${show(volume)} snap`)
-    const byTakeOver = inSituation({ rung: 'upload', volume: null, wish: takeOverWish })
+    const byTakeOver = inSituation({ rung: 'upload', volume: null, wish: takeOverWish, image: image() })
     await byTakeOver.act()
     expect(byTakeOver.calls).not.toContain(`ceph.ensureAbsent ${show(volume)} snap`)
   })
 
-  it.each<[string, Situation]>([
-    ['a clone of something else', { volume: state({ parent: { ...source, snap: 'theirs' } }) }],
-    [
-      "a volume without a parent in a take-over, while it may be Nova's",
-      { wish: takeOverWish, volume: state(), server: server({ taskState: 'image_uploading' }) },
-    ],
-  ])('does not remove %s', async (_what, situation) => {
-    const { act, calls } = inSituation({ rung: 'upload', ...situation })
+  it('does not remove a clone of something else, nor upload over it', async () => {
+    const { act, calls } = inSituation({ rung: 'upload', volume: state({ parent: { ...source, snap: 'theirs' } }) })
     await expect(act()).rejects.toMatchObject({ code: 'NAME_TAKEN' })
     expect(calls).not.toContain(`ceph.ensureAbsent ${show(volume)} snap`)
     expect(calls.filter((call) => call.startsWith('glance.upload'))).toEqual([])
+  })
+})
+
+describe('the slow road in a take-over, which Nova is on already with the same image', () => {
+  const rungs = ['clear', 'upload'] as const
+  const taken = { wish: takeOverWish, image: image(), volume: state() }
+  const touched = (calls: string[]) => calls.filter((call) => /Absent|ensure|upload|setProperties/.test(call))
+
+  it.each(rungs)('waits while Nova is at work, and touches nothing (%s)', async (rung) => {
+    for (const taskState of ['image_pending_upload', 'image_uploading', 'deleting']) {
+      const { act, calls } = inSituation({ ...taken, rung, server: server({ taskState }) })
+      expect(await act()).toEqual({ is: 'waiting', inMs: 2_000 })
+      expect(touched(calls)).toEqual([])
+    }
+  })
+
+  it.each(rungs)('waits for half an hour when the instance is gone (%s)', async (rung) => {
+    const early = inSituation({ ...taken, rung, server: null, sinceMs: nowMs - 1_799_999 })
+    expect(await early.act()).toEqual({ is: 'waiting', inMs: 2_000 })
+    const late = inSituation({ ...taken, rung, server: null, sinceMs: nowMs - 1_800_000 })
+    expect(await late.act()).toMatchObject({ is: 'done' })
+  })
+
+  it.each(rungs)('is ours when Nova has failed and the image is still queued (%s)', async (rung) => {
+    const { act, calls } = inSituation({ ...taken, rung })
+    expect(await act()).toMatchObject({ is: 'done' })
+    expect(calls).toContain(`ceph.ensureAbsent ${show(volume)} snap`)
+  })
+
+  it.each<[string, Image | null, string]>([
+    ['Nova made it active', image({ status: 'active' }), 'NOVA_DID_IT'],
+    ['Nova made it active after our own claim', image({ status: 'active', sizeBytes: gib }), 'NOVA_DID_IT'],
+    ['it is gone', null, 'IMAGE_GONE'],
+  ])('ends when %s', async (_what, now, code) => {
+    for (const rung of rungs) {
+      const { act, calls } = inSituation({ ...taken, rung, image: now })
+      await expect(act()).rejects.toMatchObject({ code })
+      expect(touched(calls)).toEqual([])
+    }
   })
 })

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { flatten } from '../../functions/flatten.ts'
+import { Failure } from '../../shared/failures.ts'
 import type { Server } from '../../shared/ports/compute.ts'
+import type { Image } from '../../shared/ports/images.ts'
 import type { Lease } from '../../shared/ports/journal.ts'
 import type { Progress } from '../../shared/ports/volumes.ts'
 import { show } from '../../shared/names.ts'
-import { context, due, leasesOf, nowMs, portsOf, server, snapped, tagWish, volume } from './given.ts'
+import { context, due, image, leasesOf, nowMs, portsOf, server, snapped, tagWish, volume } from './given.ts'
 
 const place = (n: number, holder: string | null, untilMs = nowMs + 50_000): Lease => ({
   key: `flatten/${n}`,
@@ -18,11 +20,19 @@ const place = (n: number, holder: string | null, untilMs = nowMs + 50_000): Leas
 const facts = { ...snapped, road: 'clone', usableMs: 900 } as const
 const atCeph = `ceph.flatten ${show(volume)}`
 
-function inSituation(given: { progress?: Progress; leases?: Lease[]; server?: Server | null; places?: number }) {
+function inSituation(given: {
+  progress?: Progress
+  leases?: Lease[]
+  server?: Server | null
+  places?: number
+  flatten?: () => Promise<Progress>
+  image?: Image | null
+}) {
   const leases = leasesOf(...(given.leases ?? []))
   const { ports, calls } = portsOf({
     compute: { find: async () => (given.server === undefined ? server() : given.server) },
-    home: { flatten: async () => given.progress ?? { is: 'done' } },
+    images: { find: async () => given.image ?? null },
+    home: { flatten: given.flatten ?? (async () => given.progress ?? { is: 'done' }) },
     leases,
   })
   const act = () =>
@@ -70,6 +80,23 @@ describe('flatten', () => {
     expect(await act()).toMatchObject({ is: 'done' })
     expect(calls).toContain(atCeph)
     expect([leases.of('flatten/0')?.holder, leases.of('flatten/1')?.holder]).toEqual(['one', 'another'])
+  })
+
+  it('is done when the owner deleted the image, and Glance the volume with it, and not when only the volume is gone', async () => {
+    const flatten = async () => {
+      throw new Failure('IMAGE_GONE', 'x')
+    }
+    expect(await inSituation({ flatten, image: null }).act()).toMatchObject({ is: 'done', next: { step: 'cleanup' } })
+    await expect(inSituation({ flatten, image: image() }).act()).rejects.toMatchObject({ code: 'IMAGE_GONE' })
+  })
+
+  it('is tried again, with its place kept, when Ceph fails', async () => {
+    const flatten = async () => {
+      throw new Failure('CEPH_UNREACHABLE', 'x')
+    }
+    const { act, leases } = inSituation({ flatten })
+    await expect(act()).rejects.toMatchObject({ code: 'CEPH_UNREACHABLE' })
+    expect(leases.of('flatten/0')?.holder).toBe(tagWish.run)
   })
 
   it('has as many places as the operator says', async () => {

@@ -32,6 +32,7 @@ export interface Situation {
   lease?: Lease
   guest?: 'frozen' | 'thawed'
   because?: Because
+  sinceMs?: number
 }
 export const quota: Because = { code: 'QUOTA', words: 'no space', at: 'register' }
 const fsid = 'c1aefb3a-6f4b-4bb3-9f1a-5e6f7a8b9c0d'
@@ -67,15 +68,18 @@ export function inSituation(given: Situation) {
     leases,
   })
   const { wish = tagWish, undos = [], because = quota } = given
-  const run = due<'unwind'>({
-    step: 'unwind',
-    wish,
-    disk: given.disk === undefined ? disk : given.disk,
-    consistency,
-    why: [],
-    undos,
-    because,
-  })
+  const run = due<'unwind'>(
+    {
+      step: 'unwind',
+      wish,
+      disk: given.disk === undefined ? disk : given.disk,
+      consistency,
+      why: [],
+      undos,
+      because,
+    },
+    given.sinceMs,
+  )
   const changes = () => calls.filter((call) => !/\.(find|fsid|state)\b/.test(call))
   return { act: () => unwind(run, ports, context()), calls, changes, leases }
 }

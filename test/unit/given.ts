@@ -78,8 +78,8 @@ export function state(more: Partial<RbdState> = {}): RbdState {
   return { sizeBytes: gib, parent: null, snaps: [], ...more }
 }
 
-export function due<S extends RunStep>(draft: Draft<S>): MessageOf<S> {
-  return { v: messageVersion, hop: 1, tries: 0, sinceMs: nowMs, ...draft } as unknown as MessageOf<S>
+export function due<S extends RunStep>(draft: Draft<S>, sinceMs = nowMs): MessageOf<S> {
+  return { v: messageVersion, hop: 1, tries: 0, sinceMs, ...draft } as unknown as MessageOf<S>
 }
 
 export function context(settings: Partial<Settings> = {}, clock = { nowMs: () => nowMs }): Context {

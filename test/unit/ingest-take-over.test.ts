@@ -89,6 +89,36 @@ describe('ingest of a snapshot that Nova begins', () => {
     },
   )
 
+  it('in the legacy form goes on with the image that it had reserved, though another snapshot has begun since', async () => {
+    const newer = queued({ id: 'cccccccc-0000-4000-8000-000000000001' })
+    const journal = [await begun(legacyStarted(), 0)]
+    const again = inSituation({ journal, ofInstance: [newer, queued()] })
+    expect((await again.act(legacyStarted())).begun.map((b) => b.record.wish.run)).toEqual([run])
+    const another = inSituation({ journal, ofInstance: [newer, queued()], image: newer })
+    const { begun: made } = await another.act(legacyStarted({ messageId: 'm-3' }))
+    expect(made.map((b) => b.record.wish.image)).toEqual([newer.id])
+  })
+
+  it('leaves a run alone that was parked at the door', async () => {
+    const situation = inSituation({ journal: [await begun(started(), 0, { outcome: 'parked' })] })
+    expect(await situation.act(started())).toEqual({ begun: [], woken: [] })
+    expect(situation.calls).toHaveLength(1)
+  })
+
+  it.each<[string, Parameters<typeof inSituation>[0], string]>([
+    ['the instance is gone', { server: null }, 'INSTANCE_GONE'],
+    ['Nova was quicker', { image: queued({ status: 'active' }) }, 'NOVA_DID_IT'],
+  ])('takes the reservation back when %s before it went on', async (_when, situation, code) => {
+    const { act } = inSituation({ ...situation, journal: [await begun(started(), 0)] })
+    expect((await act(started())).begun).toMatchObject([{ next: { step: 'unwind', because: { code } } }])
+  })
+
+  it('over the limit turns away no run that has begun', async () => {
+    const { act, only } = inSituation({ journal: [await begun(started(), 3)], count: { open: 4, since: 4 } })
+    expect(await act(legacyStarted())).toEqual({ begun: [], woken: [] })
+    expect(only()).toMatchObject({ hop: 3, outcome: null })
+  })
+
   it('takes the reservation back when the image was deleted before it went on', async () => {
     const situation = inSituation({ journal: [await begun(started(), 0)], image: null })
     expect((await situation.act(started())).begun).toMatchObject([

@@ -63,6 +63,14 @@ describe('ingest of a tag', () => {
     expect((await situation.act(updated('snapshot'))).begun).toMatchObject([{ next: { step: 'quiesce' } }])
   })
 
+  it('begins nothing while its run is parked, be it at the door', async () => {
+    for (const hop of [0, 4]) {
+      const situation = inSituation({ journal: [await begun(updated('snapshot'), hop, { outcome: 'parked' })] })
+      expect((await situation.act(updated('snapshot'))).begun).toEqual([])
+      expect(situation.records.size).toBe(1)
+    }
+  })
+
   it('that the sweep found is served like one that was heard', async () => {
     const found: Heard = { is: 'tagged', instance, project, tag: 'snapshot' }
     const { act } = inSituation()

@@ -117,6 +117,12 @@ describe('the snapshot of a frozen guest', () => {
     expect(lease()).toMatchObject({ holder: null, freeze: null })
   })
 
+  it('keeps the freeze noted when the guest stays frozen after its thaw, for the thaw that is armed', async () => {
+    const { act, lease } = inSituation({ states: ['frozen', 'frozen', 'frozen'] })
+    expect(await act()).toMatchObject(verdict({ verdict: 'filesystem' }))
+    expect(lease()).toEqual(held)
+  })
+
   it('keeps the freeze noted when the guest cannot be thawed, for the thaw that is armed', async () => {
     const { act, ports, lease } = inSituation({})
     const thaw = async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { sweep } from '../../functions/sweep.ts'
+import { tagRun } from '../../shared/names.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import type { Lease, RunRecord } from '../../shared/ports/journal.ts'
 import type { Message } from '../../shared/run.ts'
@@ -33,7 +34,7 @@ function freezeOf(askedMsAgo: number): Lease {
 
 function inSituation(given: {
   overdue?: RunRecord[]
-  open?: RunRecord[]
+  isKnown?: boolean
   tagged?: Server[]
   leases?: Lease[]
   isLost?: boolean
@@ -44,7 +45,8 @@ function inSituation(given: {
     compute: { tagged: async () => given.tagged ?? [] },
     journal: {
       overdue: async () => given.overdue ?? [],
-      openOf: async () => given.open ?? [],
+      tagEpoch: async () => 3,
+      find: async (_instance, run) => (given.isKnown && run === tagRun(instance, 'snapshot', 3) ? record() : null),
       save: async (r) => {
         saved.push(r)
         return given.isLost ? null : r
@@ -118,10 +120,9 @@ describe('the broom, over runs', () => {
 
 describe('the broom, over tags', () => {
   const asked = server({ tags: ['snapshot'] })
-  const bare = record({ wish: { ...tagWish, trigger: { is: 'tag', tag: 'snapshot', epoch: 1 } } })
 
   it('asks for the snapshot whose notification was lost', async () => {
-    const { act, sent, calls } = inSituation({ tagged: [asked], open: [record()] })
+    const { act, sent, calls } = inSituation({ tagged: [asked] })
     expect(await act()).toEqual({ thawed: 0, sentAgain: 0, found: 1 })
     expect(calls).toContain('nova.tagged snapshot')
     expect(sent).toEqual([
@@ -129,8 +130,8 @@ describe('the broom, over tags', () => {
     ])
   })
 
-  it('leaves a server alone whose snapshot is in the making', async () => {
-    const { act, sent } = inSituation({ tagged: [asked], open: [bare] })
+  it('leaves a server alone whose snapshot is in the making, or parked', async () => {
+    const { act, sent } = inSituation({ tagged: [asked], isKnown: true })
     expect(await act()).toMatchObject({ found: 0 })
     expect(sent).toEqual([])
   })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Image } from '../../shared/ports/images.ts'
 import type { Lease } from '../../shared/ports/journal.ts'
 import type { UndoName } from '../../shared/pipeline.ts'
-import { image, source, state, tagWish, takeOverWish } from './given.ts'
+import { image, source, state, tagWish, takeOverWish, nowMs } from './given.ts'
 import {
   busy,
   frozen,
@@ -108,6 +108,13 @@ describe("the undo of the claim on Nova's image", () => {
     const { act, changes } = inSituation({ undos, wish: takeOverWish, server: busy, image: claimed() })
     expect(await act()).toEqual({ is: 'waiting', inMs: 2_000 })
     expect(changes()).toEqual([])
+  })
+
+  it('waits for half an hour when the instance is gone, less often after a minute', async () => {
+    const gone = { undos, wish: takeOverWish, server: null, image: claimed() }
+    expect(await inSituation({ ...gone, sinceMs: nowMs - 60_000 }).act()).toEqual({ is: 'waiting', inMs: 2_000 })
+    expect(await inSituation({ ...gone, sinceMs: nowMs - 1_799_999 }).act()).toEqual({ is: 'waiting', inMs: 30_000 })
+    expect(await inSituation({ ...gone, sinceMs: nowMs - 1_800_000 }).act()).toEqual(rejected)
   })
 
   it('deletes the image that Nova gave up and could not delete because of us', async () => {

@@ -79,6 +79,10 @@ describe('unwind of a run whose image is active after all', () => {
     ],
     ['a clone of another snapshot', { image: active(), volume: state({ parent: { ...source, snap: 'nova' } }) }],
     ['without a parent, and no copy was made', { image: active(), volume: state() }],
+    [
+      'what Nova made of it',
+      { image: active(), volume: state({ parent: source }), because: { ...quota, code: 'NOVA_DID_IT' } },
+    ],
     ['and nothing was snapshotted yet', { image: active(), disk: null }],
   ])('does not when it is %s, and still removes no volume of an active image', async (_what, situation) => {
     const { act, changes } = inSituation({ undos, ...situation })
