@@ -2,7 +2,7 @@ import type { Ingested } from '../shared/drive-ingest.ts'
 import { Failure, type FailureCode } from '../shared/failures.ts'
 import { recordOf } from '../shared/image-record.ts'
 import { lambdaIngest } from '../shared/lambda.ts'
-import { imageName, imageOf, properties, tagRun, takeOverRun } from '../shared/names.ts'
+import { imageName, imageOf, properties, refusedRun, tagRun, takeOverRun } from '../shared/names.ts'
 import type { Server } from '../shared/ports/compute.ts'
 import type { Image } from '../shared/ports/images.ts'
 import type { RunOutcome, RunRecord } from '../shared/ports/journal.ts'
@@ -226,6 +226,8 @@ async function refuse(
 ): Promise<Begun | null> {
   const now = ctx.clock.nowMs()
   const outcome: RunOutcome = code === 'NOVA_DID_IT' ? 'nova-did-it' : 'rejected'
+  // A forged notification is noted, but not under the id of the genuine one's run, which it would shut out.
+  if (code === 'FOREIGN_PROJECT') wish = { ...wish, run: refusedRun(wish.run, wish.project) }
   const { record, isNew } = await ports.journal.reserve({
     ...reservation(wish, message, [], ctx),
     hop: 1,

@@ -90,11 +90,11 @@ async function findDisk(instance: string, ports: Ports, ctx: Context): Promise<D
  * there even when the base image is gone. An image that requires quiescing is never given less.
  */
 async function policyOf(wish: Wish, server: Server, ports: Ports, ctx: Context): Promise<QuiescePolicy> {
-  if (wish.quiesce !== 'auto') return wish.quiesce
   const id = wish.trigger.is === 'take-over' ? wish.image : server.baseImage
   const image = id === null ? null : await ports.images.find(id, ctx.signal)
   const isYes = (name: string) => ['yes', 'true', '1'].includes((image?.properties[name] ?? '').toLowerCase())
   if (isYes('os_require_quiesce')) return 'require'
+  if (wish.quiesce !== 'auto') return wish.quiesce
   if (isYes('hw_qemu_guest_agent')) return 'prefer'
   return image === null ? 'prefer' : 'none'
 }

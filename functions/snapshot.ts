@@ -51,11 +51,13 @@ async function isFrozen(run: MessageOf<'snapshot'>, ports: Ports, ctx: Context):
 
 /** How long the guest stood still: until now, or until somebody else thawed it. */
 async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: Ports, ctx: Context): Promise<number> {
-  const isOver = await isThawed(wish.instance, ports, ctx)
-  const now = ctx.clock.nowMs()
   const lease = await ports.leases.find(instanceLease(wish.instance))
+  // In another epoch our freeze is over, and another run's may hold.
+  const isOurs = lease?.epoch === freeze.epoch && lease.freeze !== null
+  const isOver = isOurs && (await isThawed(wish.instance, ports, ctx))
+  const now = ctx.clock.nowMs()
   // If it is not over, the armed thaw sees to it.
-  if (isOver && lease?.epoch === freeze.epoch && lease.freeze) await release(lease, now, ports)
+  if (isOver) await release(lease, now, ports)
   const thawedAtMs = lease?.thawed?.epoch === freeze.epoch ? lease.thawed.atMs : now
   return thawedAtMs - freeze.askedAtMs
 }

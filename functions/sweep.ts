@@ -45,7 +45,7 @@ async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
   let sent = 0
   for (const record of await ports.journal.overdue(now - lostAfterMs, atOnce)) {
     if (record.claim && record.claim.untilMs > now) continue
-    if (record.hop === 0 && now - record.createdAtMs > neverBegunMs) {
+    if (record.hop === 0 && now - record.updatedAtMs > neverBegunMs) {
       await ports.journal.save({
         ...record,
         outcome: 'parked',

@@ -37,10 +37,12 @@ async function goForward(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): 
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)
   const url = locationUrl(await volumes.fsid(ctx.signal), volume)
-  if (!image.locations.includes(url)) return null
+  // Glance knows the checksum of what was uploaded to it, and of nothing else.
+  const isUpload = run.undos.includes('dropCopy') && image.checksum !== null && image.sizeBytes === disk.sizeBytes
+  if (!image.locations.includes(url) && !isUpload) return null
   const state = await volumes.find(volume, ctx.signal)
   if (!run.undos.includes('dropCopy') && state?.parent?.snap !== `rbdsnap-${wish.run}`) return null
-  const road = state?.parent ? 'clone' : 'copy'
+  const road = state?.parent ? 'clone' : isUpload ? 'upload' : 'copy'
   return { step: 'flatten', wish, disk, consistency, why, road, usableMs: ctx.clock.nowMs() - wish.requestedAtMs }
 }
 

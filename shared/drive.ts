@@ -188,7 +188,8 @@ function settle(record: RunRecord, run: RunMessage, acted: Acted, ctx: DriveCont
       const final = failure ?? new Failure('OVERDUE', `The step ${run.step} waited longer than it may.`)
       const isOut = final.kind === 'retry'
       const reason = isOut ? `Given up after ${run.tries + 1} tries. ${final.message}` : final.message
-      return { ...base, outcome: 'parked', code: isOut ? 'OVERDUE' : final.code, reason, endedAtMs: now }
+      const code = isOut ? (run.step === 'unwind' ? 'UNDO_FAILED' : 'OVERDUE') : final.code
+      return { ...base, outcome: 'parked', code, reason, endedAtMs: now }
     }
   }
 }

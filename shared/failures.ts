@@ -210,14 +210,20 @@ export class Failure extends Error {
   readonly retryInMs: number | undefined
 
   constructor(code: FailureCode, words: string, more: { retryInMs?: number; cause?: unknown } = {}) {
-    super(`${code}: ${failures[code].says} ${words}`, { cause: more.cause })
+    super(`${code}: ${failures[code].says} ${shorten(words)}`, { cause: more.cause })
     this.name = 'Failure'
     this.code = code
-    this.words = words
+    this.words = shorten(words)
     this.retryInMs = more.retryInMs
   }
 
   get kind(): FailureKind {
     return failures[this.code].kind
   }
+}
+
+/** Words are kept in messages, timelines and image properties; a backend's page of text is none of them. */
+const mostWords = 500
+function shorten(words: string): string {
+  return words.length > mostWords ? `${words.slice(0, mostWords)}...` : words
 }

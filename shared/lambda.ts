@@ -139,7 +139,7 @@ function worker<S extends Message['step']>(
     timeoutEarlyResponse: () => {
       throw new Failure('TIMEOUT', `The function ${name} did not answer in time.`)
     },
-  }).handler(handle) as Handler
+  }).handler(handle)
 }
 
 /** Epoch milliseconds with fractions, comparable between processes: a hop takes only a few (test/bench). */

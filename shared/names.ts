@@ -31,6 +31,11 @@ export function takeOverRun(image: string): string {
   return uuidv5(`take-over/${image}`)
 }
 
+/** What stands in the journal for a wish that came in another project's name. */
+export function refusedRun(run: string, project: string): string {
+  return uuidv5(`${run}/refused/${project}`)
+}
+
 /** A Glance id that was ever deleted cannot be used again, so each attempt at a run has its own. */
 export function imageOf(run: string, attempt: number): string {
   return uuidv5(`${run}/image/${attempt}`)

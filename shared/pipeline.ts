@@ -14,7 +14,8 @@ import type { RunStep } from './run.ts'
  * timeoutMs of the function; the queue hides the message for longer than that
  * parallel  functions of this step at once. All that talk to Ceph's manager share `cephAtOnce` besides.
  */
-// prettier-ignore -- a table reads as a table
+// a table reads as a table
+// prettier-ignore
 export const pipeline = {
   quiesce: {
     next: ['snapshot'],
@@ -110,7 +111,8 @@ export const pipeline = {
 } as const satisfies Record<RunStep, PipelineRow>
 
 /** The functions that no run passes through: the door, the dead man's switch and the broom. */
-// prettier-ignore -- a table reads as a table
+// a table reads as a table
+// prettier-ignore
 export const besides = {
   ingest: { timeoutMs: 15_000, parallel: 4 },
   thaw: { timeoutMs: 15_000, parallel: 4 },

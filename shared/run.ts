@@ -35,7 +35,6 @@ const wish = z.object({
   requestedAtMs: ms,
 })
 export type Wish = z.infer<typeof wish>
-export type Trigger = Wish['trigger']
 
 const disk = z.object({ cluster: text, pool: text, image: text, sizeBytes: ms })
 export type Disk = z.infer<typeof disk>

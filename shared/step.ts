@@ -29,7 +29,6 @@ export interface Settings {
   glancePool: string
   freezeBudgetMs: number
   flattensAtOnce: number
-  /** what an image that says nothing of quiescing gets */
   rules: Rules
 }
 

@@ -1,4 +1,4 @@
-import { glanceSnapName, show } from './names.ts'
+import { show } from './names.ts'
 import type { RunRecord } from './ports/journal.ts'
 import { isRunMessage } from './run.ts'
 
@@ -86,11 +86,6 @@ export function view(record: RunRecord): RunView {
       words: s.words,
     })),
   }
-}
-
-/** The volume and snapshot that Glance points at. */
-export function glanceSnapOf(run: RunView, glancePool: string): string {
-  return show({ pool: glancePool, image: run.image_id, snap: glanceSnapName })
 }
 
 function iso(ms: number): string {

@@ -67,7 +67,7 @@ function pick(row: Row, columns: string[]): Row {
 /** Nothing that a tenant named may steer a terminal or break a line. */
 function cell(value: unknown): string {
   if (value === null || value === undefined) return '-'
-  const text = typeof value === 'object' ? JSON.stringify(value) : String(value as string | number | boolean)
+  const text = typeof value === 'string' ? value : JSON.stringify(value)
   // eslint-disable-next-line no-control-regex -- control characters are what is removed
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, ' ')
 }

@@ -11,6 +11,7 @@ import { readEvents } from './event-files.ts'
 import { explainBody, tagEpochs } from './explain.ts'
 import { formats, printList, printOne, progress, type Format, type Output } from './output.ts'
 import { replay } from './replay.ts'
+import { retry } from './retry.ts'
 import { journalPath, openSession } from './session.ts'
 
 /** The command line: openstackclient's manners. Data on stdout, everything else on stderr; exit 0, 1 for a failure, 2 for usage. */
@@ -23,6 +24,7 @@ const usage = `usage: rbdsnap <command> [options]
   explain FILE|FOLDER...       which rule, which run, why or why not; touches nothing
   run list                     the newest runs   --limit N
   run show RUN|IMAGE           one run with its timeline
+  run retry RUN|IMAGE          let a parked run go on where it stopped; the sweep sends it within a minute
   status                       health, runs, frozen guests, parked messages
   error [CODE]                 what a code means and what to do
 
@@ -100,11 +102,13 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
         printList(runs, ['run', 'instance', 'trigger', 'state', 'step', ...runColumns.slice(3)], output)
         return 0
       }
-      if (verb !== 'show' || id === undefined)
-        throw new Failure('BAD_REQUEST', 'say `run list` or `run show RUN|IMAGE`.')
+      if ((verb !== 'show' && verb !== 'retry') || id === undefined) {
+        throw new Failure('BAD_REQUEST', 'say `run list`, `run show RUN|IMAGE` or `run retry RUN|IMAGE`.')
+      }
       const record = await journal.byRunOrImage(id.toLowerCase())
       if (!record) throw new Failure('BAD_REQUEST', `the journal ${path} has no run or image ${id}.`)
-      const { steps, ...run } = view(record)
+      if (verb === 'retry') await retry(record, journal, Date.now())
+      const { steps, ...run } = view((await journal.find(record.wish.instance, record.wish.run)) ?? record)
       if (output.format !== 'table') printOne({ ...run, steps }, output)
       else {
         printOne(run, output)

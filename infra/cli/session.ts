@@ -25,7 +25,9 @@ export interface Session {
   close: () => Promise<void>
 }
 
-export async function openSession(options: { cloud?: Record<string, string>; functions?: Record<string, string> } = {}): Promise<Session> {
+export async function openSession(
+  options: { cloud?: Record<string, string>; functions?: Record<string, string> } = {},
+): Promise<Session> {
   const wanted = process.env['RBDSNAP_DATA_DIR']
   const dataDir = wanted ? resolve(wanted) : mkdtempSync(join(tmpdir(), 'rbdsnap-'))
   const other = wanted ? runningStack(dataDir) : null

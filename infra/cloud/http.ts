@@ -30,7 +30,11 @@ export interface Fault {
   path?: string
   when: 'before' | 'after'
   /** answer: this instead. hang: no answer until the client gives up. drop: the connection is cut. kill: the service's process dies. */
-  does: { is: 'answer'; status: number; headers?: Record<string, string>; body?: unknown } | { is: 'hang' } | { is: 'drop' } | { is: 'kill' }
+  does:
+    | { is: 'answer'; status: number; headers?: Record<string, string>; body?: unknown }
+    | { is: 'hang' }
+    | { is: 'drop' }
+    | { is: 'kill' }
   times: number
 }
 
@@ -43,7 +47,11 @@ export function faultList() {
     list: () => [...faults],
     take(service: string, method: string, path: string): Fault | undefined {
       const found = faults.find(
-        (f) => f.times > 0 && f.service === service && (f.method ?? method) === method && new RegExp(f.path ?? '').test(path),
+        (f) =>
+          f.times > 0 &&
+          f.service === service &&
+          (f.method ?? method) === method &&
+          new RegExp(f.path ?? '').test(path),
       )
       if (found) found.times -= 1
       return found
@@ -106,10 +114,12 @@ async function read(raw: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-export function send(response: ServerResponse, answer: Answer): void {
+function send(response: ServerResponse, answer: Answer): void {
   const { status, headers = {}, body } = answer
   const isText = typeof body === 'string' || Buffer.isBuffer(body)
   const bytes = body === undefined ? Buffer.alloc(0) : Buffer.from(isText ? (body as string) : JSON.stringify(body))
   const type = body === undefined || isText ? {} : { 'content-type': 'application/json' }
-  response.writeHead(status, { ...type, 'content-length': String(bytes.length), ...headers }).end(status === 204 ? undefined : bytes)
+  response
+    .writeHead(status, { ...type, 'content-length': String(bytes.length), ...headers })
+    .end(status === 204 ? undefined : bytes)
 }

@@ -36,7 +36,10 @@ const readyWithinMs = 60_000
 const restartAfterMs = 150
 
 /** Starts the stack over `dataDir`. @throws Failure BAD_REQUEST when one is running there already */
-export async function startStack(dataDir: string, options: { cloud?: Record<string, string>; functions?: Record<string, string> } = {}): Promise<Stack> {
+export async function startStack(
+  dataDir: string,
+  options: { cloud?: Record<string, string>; functions?: Record<string, string> } = {},
+): Promise<Stack> {
   mkdirSync(join(dataDir, 'logs'), { recursive: true })
   takeLock(dataDir)
   requireBundles()

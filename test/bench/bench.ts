@@ -19,7 +19,12 @@ function bundles(): void {
     const path = join(root, 'dist', file)
     const code = `const t = performance.now(); await import(${JSON.stringify(path)}); console.log(performance.now() - t)`
     const took = Array.from({ length: 5 }, () => {
-      const child = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', code])
+      const child = spawnSync(process.execPath, [
+        '--disable-warning=ExperimentalWarning',
+        '--input-type=module',
+        '-e',
+        code,
+      ])
       return Number(child.stdout.toString())
     })
     const sizeKib = Math.round(statSync(path).size / 1024)
@@ -57,7 +62,9 @@ async function throughput(engine: Engine, runs: number): Promise<void> {
         if (own > 0) done += 1
         if (own > 0 && done % sampleEvery === 0) {
           const perMinute = Math.round((done / (Date.now() - startedAtMs)) * 60_000)
-          samples.push(`  after ${done} runs: ${perMinute} a minute, memory ${JSON.stringify(memoryMib(engine.session))} MiB`)
+          samples.push(
+            `  after ${done} runs: ${perMinute} a minute, memory ${JSON.stringify(memoryMib(engine.session))} MiB`,
+          )
           say(samples.at(-1) ?? '')
         }
         return own >= each
@@ -65,13 +72,19 @@ async function throughput(engine: Engine, runs: number): Promise<void> {
     ),
   )
   const minutes = (Date.now() - startedAtMs) / 60_000
-  say(`  ${done} runs in ${(minutes * 60).toFixed(1)} s: ${Math.round(done / minutes)} a minute; memory before ${JSON.stringify(before)} MiB`)
+  say(
+    `  ${done} runs in ${(minutes * 60).toFixed(1)} s: ${Math.round(done / minutes)} a minute; memory before ${JSON.stringify(before)} MiB`,
+  )
 }
 
 async function main(argv: string[]): Promise<void> {
   const at = argv.indexOf('--runs')
   const runs = at >= 0 ? Number(argv[at + 1]) : 600
-  say(`node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model ?? '?'}), load ${loadavg().map((l) => l.toFixed(1)).join(' ')}`)
+  say(
+    `node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model ?? '?'}), load ${loadavg()
+      .map((l) => l.toFixed(1))
+      .join(' ')}`,
+  )
   say('bundles and cold start')
   bundles()
   say('journal: what one run costs it, by the number of runs in it')
@@ -87,7 +100,11 @@ async function main(argv: string[]): Promise<void> {
   } finally {
     await engine.close()
   }
-  say(`load ${loadavg().map((l) => l.toFixed(1)).join(' ')}`)
+  say(
+    `load ${loadavg()
+      .map((l) => l.toFixed(1))
+      .join(' ')}`,
+  )
 }
 
 await main(process.argv.slice(2))

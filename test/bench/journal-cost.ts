@@ -14,7 +14,12 @@ export async function journalCost(path: string, sizes: number[]): Promise<string
   let stored = 0
   for (const size of sizes) {
     for (; stored < size; stored++) {
-      await journal.reserve({ ...record(randomUUID()), outcome: 'active', endedAtMs: Date.now() - 7_200_000, createdAtMs: Date.now() - 7_200_000 })
+      await journal.reserve({
+        ...record(randomUUID()),
+        outcome: 'active',
+        endedAtMs: Date.now() - 7_200_000,
+        createdAtMs: Date.now() - 7_200_000,
+      })
     }
     const took: number[] = []
     for (let i = 0; i < samples; i++) {

@@ -26,16 +26,23 @@ afterEach(() => {
 })
 
 describe('events/ through the whole stack', () => {
-  it('ends in one active image for each wish, and a second time makes no new one', { timeout: wholeReplayMs }, async () => {
-    const first = await inStack(async (session) => ({ runs: await replay(events, session, defaultRules), world: await worldOf(session) }))
-    expect(outcomesOf(first.runs)).toEqual(wantedOutcomes)
-    expect(first.world.leftovers).toEqual([])
-    const second = await inStack(async (session) => {
-      await replay(events, session, defaultRules)
-      return worldOf(session)
-    })
-    expect(second).toEqual(first.world)
-  })
+  it(
+    'ends in one active image for each wish, and a second time makes no new one',
+    { timeout: wholeReplayMs },
+    async () => {
+      const first = await inStack(async (session) => ({
+        runs: await replay(events, session, defaultRules),
+        world: await worldOf(session),
+      }))
+      expect(outcomesOf(first.runs)).toEqual(wantedOutcomes)
+      expect(first.world.leftovers).toEqual([])
+      const second = await inStack(async (session) => {
+        await replay(events, session, defaultRules)
+        return worldOf(session)
+      })
+      expect(second).toEqual(first.world)
+    },
+  )
 
   it.each(parts)('comes to the same end when %s is killed in the middle', { timeout: wholeReplayMs }, async (part) => {
     const end = await inStack(async (session) => {
@@ -49,11 +56,16 @@ describe('events/ through the whole stack', () => {
   })
 
   it('comes to the same end when the command is killed and run again', { timeout: wholeReplayMs }, async () => {
-    const command = spawn(process.execPath, [join(root, 'infra/cli/rbdsnap.ts'), 'replay', join(root, 'events')], { stdio: 'ignore' })
+    const command = spawn(process.execPath, [join(root, 'infra/cli/rbdsnap.ts'), 'replay', join(root, 'events')], {
+      stdio: 'ignore',
+    })
     await untilARunIsAt(['snapshot', 'clone'])
     command.kill('SIGKILL')
     await new Promise((done) => command.once('exit', done))
-    const end = await inStack(async (session) => ({ runs: await replay(events, session, defaultRules), world: await worldOf(session) }))
+    const end = await inStack(async (session) => ({
+      runs: await replay(events, session, defaultRules),
+      world: await worldOf(session),
+    }))
     expect(outcomesOf(end.runs)).toEqual(wantedOutcomes)
     expect(end.world.leftovers).toEqual([])
   })
@@ -86,7 +98,9 @@ async function worldOf(session: Session): Promise<{ active: string[]; leftovers:
   const { clusters, images, servers } = (await (await fetch(`${session.controlUrl}/world`)).json()) as World
   const volumes = Object.values(clusters).flatMap((c) => Object.values(c.pools).flat())
   const leftovers = [
-    ...volumes.flatMap((v) => (v.snaps ?? []).map((s) => `${v.name}@${s.name}`)).filter((name) => name.includes('rbdsnap-')),
+    ...volumes
+      .flatMap((v) => (v.snaps ?? []).map((s) => `${v.name}@${s.name}`))
+      .filter((name) => name.includes('rbdsnap-')),
     ...volumes.map((v) => v.name).filter((name) => name.startsWith('rbdsnap-')),
     ...servers.flatMap((s) => s.tags.filter((tag) => tag.startsWith('snapshot')).map((tag) => `tag ${tag} on ${s.id}`)),
     ...images.filter((i) => i.status === 'active' && i.protected).map((i) => `protection of ${i.id}`),

@@ -102,7 +102,7 @@ describe('the broom, over runs', () => {
 
   const heard = { is: 'tagged' as const, instance, project, tag: 'snapshot' }
   const reserved = (ageMs: number) =>
-    record({ hop: 0, message: { v: 1, step: 'ingest', tries: 5, heard }, createdAtMs: nowMs - ageMs })
+    record({ hop: 0, message: { v: 1, step: 'ingest', tries: 5, heard }, updatedAtMs: nowMs - ageMs })
 
   it('lets the door try again what it had only reserved, from the first try', async () => {
     const { act, sent } = inSituation({ overdue: [reserved(60_000)] })
