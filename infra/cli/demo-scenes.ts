@@ -23,7 +23,11 @@ export interface Staged {
 }
 
 const tenthOfAMinuteMs = 6_000
-const all = () => true
+/** A folder that was used before holds older runs of the same servers. */
+function fromNow(): Staged['isOurs'] {
+  const startedAtMs = Date.now()
+  return (record) => record.createdAtMs >= startedAtMs
+}
 
 /** The seed's servers (infra/cloud/world.ts). */
 const server = {
@@ -39,8 +43,9 @@ function byTag(title: string, instance: string, check: Scene['check']): Scene {
     title,
     check,
     async play(cloud) {
+      const isOurs = fromNow()
       await cloud.tag(instance, 'snapshot')
-      return { instance, isOurs: all }
+      return { instance, isOurs }
     },
   }
 }
@@ -66,12 +71,13 @@ const quickNova = { start: 50, snapshot: 0, clone: 0, flatten: 0, register: 0, c
 const takeOverWon: Scene = {
   title: 'createImage, Nova goes the long way: taken over',
   async play(cloud) {
+    const isOurs = fromNow()
     // Long enough for us to be there first, as any disk with more than a few GiB is.
     await cloud.control('PUT', '/nova', { waitsMs: { ...quickNova, convert: 15_000 } })
     const image = { id: crypto.randomUUID(), isGone: true }
     const instance = await cloud.addServer({ name: 'demo-take-over-won', disk: 'flat', sizeGib: 2, agent: 'on', image })
     await cloud.act(instance, { createImage: { name: 'taken-over' } })
-    return { instance, isOurs: all }
+    return { instance, isOurs }
   },
   async check(run, runs, cloud) {
     const image = (await cloud.images()).find((i) => i.id === run.image_id)
@@ -87,11 +93,12 @@ const takeOverWon: Scene = {
 const takeOverLost: Scene = {
   title: 'createImage, Nova goes direct: left to Nova',
   async play(cloud) {
+    const isOurs = fromNow()
     // A flatten takes Nova a while; its clone is there first all the same.
     await cloud.control('PUT', '/nova', { waitsMs: { ...quickNova, convert: 15_000, flatten: 5_000 } })
     const instance = await cloud.addServer({ name: 'demo-take-over-lost', disk: 'clone', sizeGib: 2, agent: 'none' })
     await cloud.act(instance, { createImage: { name: 'novas-own' } })
-    return { instance, isOurs: all }
+    return { instance, isOurs }
   },
   async check(run, runs, cloud) {
     const image = (await cloud.images()).find((i) => i.id === run.image_id)
@@ -123,15 +130,15 @@ const copied: Scene = byTag('clone refused: copied inside Ceph', server.noLayeri
 const uploaded: Scene = {
   title: 'disk in another cluster: streamed upload',
   async play(cloud) {
+    const isOurs = fromNow()
     // Stopped, so that its bytes can be compared afterwards.
-    await cloud.act(server.otherCluster, { 'os-stop': null })
-    await until(
-      async () =>
-        (await cloud.control<{ vmState: string }>('GET', `/servers/${server.otherCluster}`)).vmState === 'stopped',
-    )
+    const isStopped = async () =>
+      (await cloud.control<{ vmState: string }>('GET', `/servers/${server.otherCluster}`)).vmState === 'stopped'
+    if (!(await isStopped())) await cloud.act(server.otherCluster, { 'os-stop': null })
+    await until(isStopped)
     const sha256 = await cloud.fingerprint({ cluster: 'b', pool: 'vms', image: `${server.otherCluster}_disk` })
     await cloud.tag(server.otherCluster, 'snapshot')
-    return { instance: server.otherCluster, isOurs: all, sha256 }
+    return { instance: server.otherCluster, isOurs, sha256 }
   },
   async check(run, runs, cloud, staged) {
     const sha256 = await cloud.fingerprint({ pool: 'images', image: run.image_id, snap: 'snap' })
@@ -148,10 +155,11 @@ const uploaded: Scene = {
 const halfMade: Scene = {
   title: 'manager killed in a clone: noticed, made again',
   async play(cloud) {
+    const isOurs = fromNow()
     const instance = await cloud.addServer({ name: 'demo-half-made', disk: 'clone', sizeGib: 2, agent: 'on' })
     await cloud.control('POST', '/managers/kill', { halfMadeClone: 'no-parent' })
     await cloud.tag(instance, 'snapshot')
-    return { instance, isOurs: all }
+    return { instance, isOurs }
   },
   check: async (run, runs, cloud) =>
     first([
@@ -177,13 +185,14 @@ const duplicates: Scene = {
 const functionKilled: Scene = {
   title: 'functions killed in the middle of a step',
   async play(cloud, session) {
+    const isOurs = fromNow()
     const instance = await cloud.addServer({ name: 'demo-killed', disk: 'clone', sizeGib: 2, agent: 'none' })
     await cloud.tag(instance, 'snapshot')
     await until(async () =>
       (await session.journal.openOf(instance)).some((r) => r.message.step === 'clone' && r.claim !== null),
     )
     kill(session)
-    return { instance, isOurs: all }
+    return { instance, isOurs }
   },
   check: async (run, runs, cloud) =>
     first([wants(run, runs, { outcome: 'active', road: 'clone' }), await nothingLeft(cloud, run)]),
@@ -192,12 +201,13 @@ const functionKilled: Scene = {
 const frozenAlone: Scene = {
   title: 'all functions die while a guest is frozen',
   async play(cloud, session) {
+    const isOurs = fromNow()
     const instance = await cloud.addServer({ name: 'demo-frozen', disk: 'clone', sizeGib: 2, agent: 'on' })
     await cloud.control('POST', '/faults', hangSnapCreate)
     await cloud.tag(instance, 'snapshot')
     await until(async () => (await guest(cloud, instance)).isFrozen)
     kill(session)
-    return { instance, isOurs: all }
+    return { instance, isOurs }
   },
   async check(run, runs, cloud) {
     const { isFrozen, freezes } = await guest(cloud, run.instance)

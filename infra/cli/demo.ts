@@ -2,7 +2,7 @@ import { Failure } from '../../shared/failures.ts'
 import { view, type RunView } from '../../shared/view.ts'
 import { demoCloud, type DemoCloud } from './demo-cloud.ts'
 import { acts, type Scene, type Staged } from './demo-scenes.ts'
-import { printList, progress, type Output } from './output.ts'
+import { printList, tell as say, type Output } from './output.ts'
 import { untilAtRest } from './rest.ts'
 import { openSession, type Session } from './session.ts'
 
@@ -14,14 +14,16 @@ const standbyAfterMs = 6_000
  * a person would ask about. Each scene says what should become of it, and the world is looked at: 0 only when all of it is so.
  */
 export async function demo(output: Output): Promise<number> {
-  if (process.env['RBDSNAP_DATA_DIR']) {
-    throw new Failure('BAD_REQUEST', 'the demo starts from a fresh folder; unset RBDSNAP_DATA_DIR.')
-  }
   const startedAtMs = Date.now()
-  progress('demo: starting queue, cloud, functions and feeder on 127.0.0.1 ...')
+  say('demo: starting queue, cloud, functions and feeder on 127.0.0.1 ...')
   const session = await openSession({ cloud: { RBDSNAP_CLOUD_TAKEOVER_MS: String(standbyAfterMs) } })
   try {
-    progress(`demo: up after ${seconds(Date.now() - startedAtMs)}`)
+    if (!session.own)
+      throw new Failure(
+        'BAD_REQUEST',
+        'the demo kills parts of its stack; stop the one that runs over this folder first.',
+      )
+    say(`demo: up after ${seconds(Date.now() - startedAtMs)}`)
     const rows = []
     const told = new Map<string, string>()
     for (const act of acts) rows.push(...(await play(act, session, told)))
@@ -38,9 +40,7 @@ export async function demo(output: Output): Promise<number> {
     ]
     printList(rows, columns, output)
     const wrong = rows.filter((row) => row.as_wanted !== 'yes').length
-    progress(
-      `demo: ${rows.length - wrong} of ${rows.length} scenes as wanted, after ${seconds(Date.now() - startedAtMs)}`,
-    )
+    say(`demo: ${rows.length - wrong} of ${rows.length} scenes as wanted, after ${seconds(Date.now() - startedAtMs)}`)
     return wrong === 0 ? 0 : 1
   } finally {
     await session.close()
@@ -51,7 +51,7 @@ async function play(act: Scene[], session: Session, told: Map<string, string>) {
   const cloud = await demoCloud(session)
   const staged: { scene: Scene; staged: Staged }[] = []
   for (const scene of act) {
-    progress(`-- ${scene.title}`)
+    say(`-- ${scene.title}`)
     staged.push({ scene, staged: await scene.play(cloud, session) })
   }
   const names = new Map(staged.map(({ scene, staged: s }) => [s.instance, scene.title]))
@@ -64,9 +64,7 @@ function tell(run: RunView, names: Map<string, string>): void {
   if (!step) return
   const ms = step.took_ms === null ? '' : ` ${step.took_ms} ms`
   const end = run.outcome === null ? '' : ` => ${run.outcome}${run.code === null ? '' : ` (${run.code})`}`
-  progress(
-    `   ${(names.get(run.instance) ?? run.instance).padEnd(44)} ${step.step.padEnd(9)} ${step.outcome}${ms}${end}`,
-  )
+  say(`   ${(names.get(run.instance) ?? run.instance).padEnd(44)} ${step.step.padEnd(9)} ${step.outcome}${ms}${end}`)
 }
 
 async function judge(scene: Scene, staged: Staged, cloud: DemoCloud, session: Session) {

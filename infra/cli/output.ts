@@ -48,9 +48,14 @@ export function printOne(row: Row, { format, columns }: Output): void {
   )
 }
 
-/** For people at a terminal, never for programs: stderr. */
-export function progress(line: string): void {
+/** For whoever watches, never for a program: stderr. */
+export function tell(line: string): void {
   process.stderr.write(`${line}\n`)
+}
+
+/** Only worth a line while somebody looks. */
+export function progress(line: string): void {
+  if (process.stderr.isTTY) tell(line)
 }
 
 function write(text: string): void {

@@ -9,7 +9,7 @@ import { view } from '../../shared/view.ts'
 import { demo } from './demo.ts'
 import { readEvents } from './event-files.ts'
 import { explainBody, tagEpochs } from './explain.ts'
-import { formats, printList, printOne, progress, type Format, type Output } from './output.ts'
+import { formats, printList, printOne, tell, type Format, type Output } from './output.ts'
 import { replay } from './replay.ts'
 import { retry } from './retry.ts'
 import { journalPath, openSession } from './session.ts'
@@ -61,7 +61,7 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
     if (!process.env['RBDSNAP_DATA_DIR']) throw new Failure('BAD_REQUEST', 'RBDSNAP_DATA_DIR is not set.')
     const session = await openSession()
     if (!session.own) throw new Failure('BAD_REQUEST', `a stack is running over ${session.dataDir} already.`)
-    progress(`up over ${session.dataDir}; status at ${session.own.statusUrl}; end with Ctrl-C`)
+    tell(`up over ${session.dataDir}; status at ${session.own.statusUrl}; end with Ctrl-C`)
     await new Promise<void>((resolve) => {
       process.once('SIGINT', resolve)
       process.once('SIGTERM', resolve)
@@ -180,7 +180,7 @@ function needJournal(): string {
 }
 
 function say(failure: Failure): void {
-  progress(`error: ${failure.message}\n  what to do: ${failures[failure.code].remedy}`)
+  tell(`error: ${failure.message}\n  what to do: ${failures[failure.code].remedy}`)
 }
 
 async function main(argv: string[]): Promise<number> {
@@ -222,7 +222,7 @@ function report(error: unknown): number {
     say(new Failure('BAD_REQUEST', error.message))
     return 2
   }
-  progress(error instanceof Error ? (error.stack ?? error.message) : String(error))
+  tell(error instanceof Error ? (error.stack ?? error.message) : String(error))
   return 1
 }
 

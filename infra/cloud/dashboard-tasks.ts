@@ -72,7 +72,6 @@ export function taskList(isAlive: () => boolean) {
     },
   }
 }
-export type Tasks = ReturnType<typeof taskList>
 
 async function settlesWithin(settled: Promise<void>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readConfig } from '../../shared/config.ts'
 import { Failure } from '../../shared/failures.ts'
+import { ensureBundles } from './bundles.ts'
 import { queuePrefix } from './queue.ts'
 
 /**
@@ -42,7 +43,7 @@ export async function startStack(
 ): Promise<Stack> {
   mkdirSync(join(dataDir, 'logs'), { recursive: true })
   takeLock(dataDir)
-  requireBundles()
+  ensureBundles()
   const [queue = 0, http = 0, lambda = 0, ...cloud] = await freePorts(3 + cloudServices.length)
   const state: State = { dataDir, isStopping: false, children: new Map(), logStarts: logLengths(dataDir) }
 
@@ -63,6 +64,7 @@ export async function startStack(
     const described = JSON.parse(readFileSync(join(dataDir, 'cloud', 'cloud.json'), 'utf8')) as Described
     const env = {
       ...described.env,
+      ...chosenByThePerson(),
       ...sqsEnv,
       RBDSNAP_JOURNAL: `sqlite:${join(dataDir, 'journal.sqlite')}`,
       ...options.functions,
@@ -86,6 +88,13 @@ export async function startStack(
     await stop(state)
     throw error
   }
+}
+
+/** What a person may set for the embedded stack as well; the rest is the stack's own. */
+const choices = ['RBDSNAP_RULES', 'RBDSNAP_FREEZE_BUDGET_MS', 'RBDSNAP_FLATTENS_AT_ONCE']
+
+function chosenByThePerson(): Record<string, string> {
+  return Object.fromEntries(choices.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
 }
 
 interface Described {
@@ -121,7 +130,14 @@ const nodeFlags = [
 const programs: Record<Part, string[]> = {
   queue: [...nodeFlags, join(root, 'infra/embedded/queue.ts')],
   cloud: [...nodeFlags, join(root, 'infra/cloud/main.ts')],
-  functions: [...nodeFlags, join(root, 'node_modules/serverless/bin/serverless.js'), 'offline', 'start'],
+  // A worker thread per function at work, each with a heap of its own: small young generations keep all of them small.
+  functions: [
+    ...nodeFlags,
+    '--max-semi-space-size=2',
+    join(root, 'node_modules/serverless/bin/serverless.js'),
+    'offline',
+    'start',
+  ],
   feeder: [...nodeFlags, join(root, 'infra/embedded/feeder.ts')],
 }
 
@@ -238,11 +254,6 @@ function ownerOf(dataDir: string): number | null {
     return null
   }
   return pid
-}
-
-function requireBundles(): void {
-  if (existsSync(join(root, 'dist/ingest.mjs'))) return
-  throw new Failure('BAD_REQUEST', 'the functions are not built; run `npm run build` first.')
 }
 
 async function freePorts(count: number): Promise<number[]> {

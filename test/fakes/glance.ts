@@ -36,7 +36,10 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
   /** an id that was deleted can never be used again */
   const deleted = new Map<string, FakeRecord>()
   const events: GlanceEvent[] = []
-  const settings = { takesLocationsFrom: { rbdsnap: true, nova: true, glance: true, tenant: true } }
+  const settings = {
+    takesLocationsFrom: { rbdsnap: true, nova: true, glance: true, tenant: true },
+    isQuotaUsedUp: false,
+  }
 
   const volumeOf = (id: string) => ({ pool, image: id })
   const note = (by: Actor, op: GlanceEvent['op'], image: FakeRecord, volume: GlanceEvent['volume'] = null) =>
@@ -57,6 +60,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
 
     create(by: Actor, wanted: Pick<Image, 'id' | 'owner' | 'name'> & Partial<FakeRecord>): FakeRecord {
       if (images.has(wanted.id) || deleted.has(wanted.id)) throw new GlanceError(409, `Image ID ${wanted.id} exists`)
+      if (settings.isQuotaUsedUp) throw new GlanceError(413, 'the quota of images is used up')
       const made: FakeRecord = {
         status: 'queued',
         isProtected: false,

@@ -28,7 +28,7 @@ export function fakeImages(glance: Glance): Images {
       const there = glance.images.get(id)
       if (there && there.owner === owner && there.properties[ours.run] === properties[ours.run]) return
       if (there) throw new Failure('NAME_TAKEN', `image ${id} is not of this run`)
-      refused({ 409: 'IMAGE_GONE' }, () =>
+      refused({ 409: 'IMAGE_GONE', 413: 'QUOTA' }, () =>
         glance.create(me, { id, name, owner, minDiskGib, properties: { ...properties }, hasFormats: true }),
       )
     },

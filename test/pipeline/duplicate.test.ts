@@ -80,6 +80,27 @@ describe('notification_format=both', () => {
   })
 })
 
+it('a request heard once more while its run ends begins no other', async () => {
+  const bad: string[] = []
+  for (let order = 0; order < 512; order++) {
+    const world = makeWorld()
+    world.tempo.flattenMs = 2_000
+    const server = world.addServer()
+    world.tag(server, 'snapshot')
+    const engine = makeEngine(world)
+    const isEnding = () => world.queue.due().some((m) => m.sent.message.step === 'cleanup')
+    while (!isEnding()) await engine.step()
+    const [request] = world.queue.sent
+    if (request) await world.queue.port.send(request.message)
+    let turn = 0
+    const pick = (of: number) => ((order >> Math.min(turn++, 8)) & 1) % of
+    await engine.deliverTogether(world.queue.due(), pick)
+    await engine.toRest()
+    if (world.store.runs().length !== 1) bad.push(`order ${order}: ${endOf(world, server.id)}`)
+  }
+  expect(bad).toEqual([])
+})
+
 it('a run that is woken often does not talk more for it', async () => {
   const world = makeWorld()
   const server = world.addServer()
@@ -103,7 +124,6 @@ type Harm = ReturnType<Parameters<World['queue']['harms']>[0]>
 /** What is harmed is counted from the first message, which the wish itself sends. */
 function begin(scenario: Scenario, harm: (nth: number) => Harm = () => null): Begun {
   const { world, server } = scenario.begin((_, nth) => harm(nth))
-  world.tempo.flattenMs = 4_000
   return { world, engine: makeEngine(world), server: server.id }
 }
 

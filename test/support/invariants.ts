@@ -1,5 +1,5 @@
 import { visibilityMs } from '../../shared/drive.ts'
-import { novaDisk, properties } from '../../shared/names.ts'
+import { properties } from '../../shared/names.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
 import { requestTag, tagWishes } from '../../shared/rules.ts'
 import { plantedToken } from '../fakes/bus.ts'
@@ -223,9 +223,4 @@ function notEnded(world: World): Violation[] {
       ...(hasVerdict ? [] : [say(9, `${outcomeOf(r)} left no verdict on its image`)]),
     ]
   })
-}
-
-/** The disk of an instance, for tests that look at it. */
-export function diskOf(world: World, instance: string) {
-  return world.ceph.image(novaDisk(world.settings.novaPool, instance))
 }

@@ -29,6 +29,21 @@ export const scenarios: Scenario[] = [
     ends: ['active, images: 1'],
   },
   {
+    name: 'a clone left half made, without a parent',
+    begin: (harm) => halfMade(harm, 'no-parent'),
+    ends: ['active, images: 1'],
+  },
+  {
+    name: 'a clone left half made, unknown to its parent',
+    begin: (harm) => halfMade(harm, 'unknown-child'),
+    ends: ['active, images: 1'],
+  },
+  {
+    name: 'a clone left half made, that does not open',
+    begin: (harm) => halfMade(harm, 'unopenable'),
+    ends: ['active, images: 1'],
+  },
+  {
     name: 'take-over that we win',
     begin: (harm) => takenOver(harm, { way: 'long', convertMs: 30_000 }),
     ends: ['active, images: 1', 'nova-did-it, images: 1'],
@@ -41,15 +56,24 @@ export const scenarios: Scenario[] = [
   {
     name: 'take-over that rescues what Nova cannot do',
     begin: (harm) => {
-      const begun = takenOver(harm, { way: 'direct', flattenMs: 10_000 })
-      begun.world.glance.settings.takesLocationsFrom.nova = false
-      return begun
+      const made = takenOver(harm, { way: 'direct', flattenMs: 10_000 })
+      made.world.glance.settings.takesLocationsFrom.nova = false
+      return made
     },
     ends: ['active, images: 1', tooLate],
   },
   {
     name: 'require, and no agent',
     begin: (harm) => tagged(harm, { agent: 'none', baseProperties: { os_require_quiesce: 'yes' } }),
+    ends: ['rejected, images: 0'],
+  },
+  {
+    name: 'a quota that is used up: everything is taken back',
+    begin: (harm) => {
+      const made = tagged(harm, {})
+      made.world.glance.settings.isQuotaUsedUp = true
+      return made
+    },
     ends: ['rejected, images: 0'],
   },
   {
@@ -60,9 +84,9 @@ export const scenarios: Scenario[] = [
   {
     name: 'no locations: an upload',
     begin: (harm) => {
-      const begun = tagged(harm, {})
-      begun.world.glance.settings.takesLocationsFrom.rbdsnap = false
-      return begun
+      const made = tagged(harm, {})
+      made.world.glance.settings.takesLocationsFrom.rbdsnap = false
+      return made
     },
     ends: ['fallback, images: 1'],
   },
@@ -77,17 +101,29 @@ export function endOf({ store, glance, wishes }: World, instance: string): strin
   return `${outcomes.join()}, images: ${[...glance.images.values()].filter(isActive).length}`
 }
 
-function tagged(harm: Harm | undefined, options: Parameters<World['addServer']>[0]) {
+function begun(harm: Harm | undefined): World {
   const world = makeWorld()
   if (harm) world.queue.harms(harm)
+  // long enough to be asked for twice
+  world.tempo.flattenMs = 4_000
+  return world
+}
+
+function tagged(harm: Harm | undefined, options: Parameters<World['addServer']>[0]) {
+  const world = begun(harm)
   const server = world.addServer(options)
   world.tag(server, 'snapshot')
   return { world, server }
 }
 
+function halfMade(harm: Harm | undefined, form: World['tempo']['halfMade']) {
+  const made = tagged(harm, {})
+  made.world.tempo.halfMade = form
+  return made
+}
+
 function takenOver(harm: Harm | undefined, plan: Parameters<World['createImage']>[1]) {
-  const world = makeWorld()
-  if (harm) world.queue.harms(harm)
+  const world = begun(harm)
   const server = world.addServer({ disk: plan?.way === 'long' ? 'flat' : 'clone' })
   world.createImage(server, plan)
   return { world, server }
