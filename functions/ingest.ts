@@ -1,3 +1,4 @@
+import { claimMs } from '../shared/drive.ts'
 import type { Ingested } from '../shared/drive-ingest.ts'
 import { Failure, type FailureCode } from '../shared/failures.ts'
 import { recordOf } from '../shared/image-record.ts'
@@ -57,7 +58,7 @@ async function beginTakeOver(
   const { instance, project } = heard
   if (!instance || !project) return null
   const before = await reservationOf(heard, instance, asked, ports)
-  if (before && (before.hop > 0 || before.outcome !== null)) return null
+  if (before && (before.hop > 0 || before.outcome !== null)) return neverSent(before, ctx)
   const named = asked.image ?? before?.wish.image ?? null
   const [server, image] = await Promise.all([
     ports.compute.find(instance, ctx.signal),
@@ -159,7 +160,7 @@ async function beginTag(
   const epoch = await ports.journal.tagEpoch(instance, asked.tag)
   const run = tagRun(instance, asked.tag, epoch)
   const before = await ports.journal.find(instance, run)
-  if (before && before.hop > 0) return null
+  if (before && before.hop > 0) return neverSent(before, ctx)
   const server = await ports.compute.find(instance, ctx.signal)
   if (!before && server?.project === project && !server.tags.includes(asked.tag)) return null
   const now = ctx.clock.nowMs()
@@ -182,6 +183,12 @@ async function beginTag(
   // The tag is the tenant's; taking it off again, and the run that says why, is the visible answer.
   if (refusal) return backOut(record, new Failure(refusal.code, refusal.words))
   return { record, next: { step: 'quiesce', wish: record.wish } }
+}
+
+/** A notification comes again because its function died only after the queue hid it for longer than a claim; sooner it is a twin. */
+function neverSent(record: RunRecord, ctx: Context): Begun | null {
+  const isFirst = record.hop === 1 && record.outcome === null && record.claim === null
+  return isFirst && ctx.clock.nowMs() - record.updatedAtMs >= claimMs ? { record, next: null } : null
 }
 
 interface Refusal {

@@ -9,7 +9,8 @@ import type { Context, Ports } from './step.ts'
  * still at hop 0, and goes on from there, or moved on, and does nothing.
  */
 export interface Ingested {
-  begun: { record: RunRecord; next: Draft<'quiesce' | 'unwind'> }[]
+  /** `next` is null when the first message was noted by a delivery that died before it sent it */
+  begun: { record: RunRecord; next: Draft<'quiesce' | 'unwind'> | null }[]
   /** runs whose waiting message is to be sent now, because something they wait for may have happened */
   woken: RunRecord[]
 }
@@ -30,7 +31,10 @@ export async function driveIngest(
   } catch (error) {
     return failed(message, error, ports, ctx)
   }
-  for (const { record, next } of ingested.begun) await begin(record, next, ports, ctx)
+  for (const { record, next } of ingested.begun) {
+    if (next) await begin(record, next, ports, ctx)
+    else await ports.queue.send(record.message)
+  }
   for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
   if (ingested.begun.length > 0) return `begun ${ingested.begun.map((b) => b.record.wish.run).join(' ')}`
   return ingested.woken.length > 0 ? 'woken' : 'nothing to do'
