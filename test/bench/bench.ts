@@ -4,6 +4,7 @@ import { cpus, loadavg, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { bareLoop, chainsOf, hopsOfLog, memoryMib, startEngine, wishes, type Engine } from './engine.ts'
 import { logOf } from '../../infra/embedded/stack.ts'
+import { view } from '../../shared/view.ts'
 import { journalCost } from './journal-cost.ts'
 import { show, spreadOf } from './stats.ts'
 
@@ -76,6 +77,20 @@ async function hops(engine: Engine): Promise<void> {
   say(`  ratio of the medians: ${show(spreadOf(ratios.map((r) => r * 100)), '%')}`)
 }
 
+/** One wish after the other, warm, nothing else going on: what a tenant sees. */
+async function alone(intervalMs: number): Promise<void> {
+  const engine = await startEngine(1, { RBDSNAP_CLOUD_PAXOS_PROPOSE_INTERVAL_MS: String(intervalMs) })
+  try {
+    const [server = ''] = engine.servers
+    const runs = (await wishes(engine, server, (done) => done >= 15)).slice(3).map(view)
+    const usable = spreadOf(runs.map((r) => r.usable_ms ?? NaN))
+    const frozen = spreadOf(runs.map((r) => r.frozen_ms ?? NaN))
+    say(`  paxos_propose_interval ${intervalMs} ms: usable ${show(usable, 'ms')}; frozen ${show(frozen, 'ms')}`)
+  } finally {
+    await engine.close()
+  }
+}
+
 async function throughput(engine: Engine, runs: number): Promise<void> {
   const before = memoryMib(engine.session)
   const samples: string[] = []
@@ -118,6 +133,9 @@ async function main(argv: string[]): Promise<void> {
   say('journal: what one run costs it, by the number of runs in it')
   for (const line of await journalCost(join(folder, 'journal.sqlite'), [0, 10_000, 100_000])) say(`  ${line}`)
   rmSync(folder, { recursive: true })
+  say('one run on its own')
+  await alone(1_000)
+  await alone(100)
   const engine = await startEngine(24)
   try {
     say('a hop against the bare queue')
