@@ -1,8 +1,8 @@
+import { dropAbandonedDisk, mayStillBeRemoved } from '../shared/abandoned-disk.ts'
 import { verdictProperties } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
-import { properties, show, sourceSnap } from '../shared/names.ts'
-import type { MessageOf } from '../shared/run.ts'
-import { clusterOf, type Context, type Ports, type Step } from '../shared/step.ts'
+import { properties, sourceSnap } from '../shared/names.ts'
+import { clusterOf, type Step } from '../shared/step.ts'
 import { mayWorkOnImage } from '../shared/server-state.ts'
 
 /** Drops the source snapshot, writes verdict and timings on the image, and answers whoever asked. */
@@ -23,7 +23,8 @@ export const cleanup: Step<'cleanup'> = async (run, ports, ctx) => {
   }
   if (wish.trigger.is === 'tag' && server)
     await ports.compute.ensureTagAbsent(wish.instance, wish.trigger.tag, ctx.signal)
-  const leftover = server ? null : await dropAbandonedDisk(run, ports, ctx)
+  if (mayStillBeRemoved(server, run.sinceMs, ctx.clock.nowMs())) return { is: 'waiting', inMs: 5_000 }
+  const leftover = server ? null : await dropAbandonedDisk(disk, ports, ctx)
   const reasons = [
     ...why,
     ...(leftover === null ? [] : [leftover]),
@@ -35,19 +36,6 @@ export const cleanup: Step<'cleanup'> = async (run, ports, ctx) => {
     failure: null,
     reason: reasons.length === 0 ? null : reasons.join('; '),
   }
-}
-
-/**
- * Nova, told to delete the instance while our snapshot was on its disk, tries for about a minute, reports success and leaves
- * the disk (nova/storage/rbd_utils.py _destroy_volume). Only then, with Nova saying the server is gone and nothing left on the
- * disk, is it ours to remove.
- */
-async function dropAbandonedDisk(run: MessageOf<'cleanup'>, ports: Ports, ctx: Context): Promise<string | null> {
-  const volumes = clusterOf(run.disk, ports)
-  const state = await volumes.find(run.disk, ctx.signal)
-  if (!state || state.snaps.length > 0 || state.sizeBytes !== run.disk.sizeBytes) return null
-  await volumes.ensureAbsent(run.disk, [], ctx.signal)
-  return `the instance was deleted meanwhile and Nova had left ${show({ pool: run.disk.pool, image: run.disk.image })} behind; it was removed`
 }
 
 export const handler = lambda('cleanup', cleanup)

@@ -14,7 +14,9 @@ export const flatten: Step<'flatten'> = async (run, ports, ctx) => {
   const { wish, disk, consistency, why, road, usableMs } = run
   const next = { step: 'cleanup' as const, wish, disk, consistency, why, road, usableMs }
   const hasPlace = await takePlace(wish.run, ports, ctx)
-  if (!hasPlace && !(await isGoing(wish.instance, ports, ctx))) return { is: 'waiting', inMs: pollMs }
+  if (!hasPlace && !(await isGoing(wish.instance, ports, ctx))) {
+    return { is: 'waiting', inMs: pauseMs(ctx.clock.nowMs() - run.sinceMs) }
+  }
   const progress = await flattenOf(wish, ports, ctx)
   if (progress.is === 'running') return { is: 'waiting', inMs: pollMs, fraction: progress.fraction }
   await givePlaceBack(wish.run, ports, ctx)
@@ -34,6 +36,11 @@ async function flattenOf(wish: Wish, ports: Ports, ctx: Context): Promise<Progre
 
 const pollMs = 2_000
 const placeMs = 60_000
+
+/** Who has waited long waits a little longer: hundreds of runs behind a few places would otherwise do nothing but ask. */
+function pauseMs(waitedMs: number): number {
+  return Math.min(30_000, Math.max(pollMs, Math.round(waitedMs / 4)))
+}
 
 function places(ctx: Context): string[] {
   return Array.from({ length: ctx.settings.flattensAtOnce }, (_, i) => `flatten/${i}`)

@@ -19,7 +19,10 @@ export const quiesce: Step<'quiesce'> = async (run, ports, ctx) => {
   const { wish } = run
   const server = await ports.compute.find(wish.instance, ctx.signal)
   if (!server) throw new Failure('INSTANCE_GONE', `instance ${wish.instance}`)
-  const [disk, policy] = await Promise.all([findDisk(wish.instance, ports, ctx), policyOf(wish, server, ports, ctx)])
+  const [disk, { policy, doubt }] = await Promise.all([
+    findDisk(wish.instance, ports, ctx),
+    policyOf(wish, server, ports, ctx),
+  ])
   const go = (freeze: MessageOf<'snapshot'>['freeze']): Outcome<'quiesce'> => ({
     is: 'done',
     next: { step: 'snapshot', wish, disk, policy, freeze },
@@ -31,12 +34,33 @@ export const quiesce: Step<'quiesce'> = async (run, ports, ctx) => {
   const lease = await ports.leases.take(instanceLease(wish.instance), wish.run, now, now + leaseMs(ctx))
   if (!lease) return { is: 'waiting', inMs: 1_000 }
   if (lease.freeze) return startOver(wish.instance, lease, ports, ctx)
-  return freeze(wish, policy, lease, ports, ctx, go)
+  const silence = await silenceOf(wish.instance, ports, ctx)
+  if (silence) {
+    await release(lease, ctx.clock.nowMs(), ports)
+    if (policy === 'require') throw silence
+    return go({ is: 'none', why: `the guest could not be frozen: ${silence.words}${doubt}` })
+  }
+  return freeze(wish, policy, doubt, lease, ports, ctx, go)
+}
+
+/**
+ * A channel with nobody behind it: asked before anything is noted, because a freeze that was asked for and not answered has to
+ * be taken for a freeze until the guest says that it is none, which this guest never will.
+ */
+async function silenceOf(instance: string, ports: Ports, ctx: Context): Promise<Failure | null> {
+  try {
+    await ports.guest.state(instance, ctx.signal)
+    return null
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
 }
 
 async function freeze(
   wish: Wish,
   policy: QuiescePolicy,
+  doubt: string,
   lease: Lease,
   ports: Ports,
   ctx: Context,
@@ -57,7 +81,7 @@ async function freeze(
     const isAbsent = error instanceof Failure && error.code === 'QUIESCE_UNAVAILABLE'
     if (isAbsent) await ports.leases.save({ ...asked, holder: null, freeze: null })
     if (!(error instanceof Failure) || policy === 'require') throw error
-    return go({ is: 'none', why: `the guest could not be frozen: ${error.words}` })
+    return go({ is: 'none', why: `the guest could not be frozen: ${error.words}${doubt}` })
   }
   const confirmed = await ports.leases.save({ ...asked, freeze: { askedAtMs, isConfirmed: true } })
   if (!confirmed) return startOver(wish.instance, asked, ports, ctx)
@@ -87,16 +111,23 @@ async function findDisk(instance: string, ports: Ports, ctx: Context): Promise<D
 
 /**
  * Nova copies the base image's properties onto the image that it makes (nova/compute/utils.py), so in a take-over they are
- * there even when the base image is gone. An image that requires quiescing is never given less.
+ * there even when the base image is gone. An image that requires quiescing is never given less; by tag, with the base image
+ * gone, nobody can say any more whether it did, and the verdict says that.
  */
-async function policyOf(wish: Wish, server: Server, ports: Ports, ctx: Context): Promise<QuiescePolicy> {
+async function policyOf(
+  wish: Wish,
+  server: Server,
+  ports: Ports,
+  ctx: Context,
+): Promise<{ policy: QuiescePolicy; doubt: string }> {
   const id = wish.trigger.is === 'take-over' ? wish.image : server.baseImage
   const image = id === null ? null : await ports.images.find(id, ctx.signal)
   const isYes = (name: string) => ['yes', 'true', '1'].includes((image?.properties[name] ?? '').toLowerCase())
-  if (isYes('os_require_quiesce')) return 'require'
-  if (wish.quiesce !== 'auto') return wish.quiesce
-  if (isYes('hw_qemu_guest_agent')) return 'prefer'
-  return image === null ? 'prefer' : 'none'
+  const doubt = image === null ? '; its base image is gone, so whether that required a freeze is not known' : ''
+  if (isYes('os_require_quiesce')) return { policy: 'require', doubt }
+  if (wish.quiesce !== 'auto') return { policy: wish.quiesce, doubt }
+  if (isYes('hw_qemu_guest_agent')) return { policy: 'prefer', doubt }
+  return { policy: image === null ? 'prefer' : 'none', doubt }
 }
 
 export const handler = lambda('quiesce', quiesce)

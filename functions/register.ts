@@ -1,7 +1,7 @@
 import { Failure } from '../shared/failures.ts'
 import { ensureRecord } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
-import { glanceSnapName, glanceVolume, locationUrl, show } from '../shared/names.ts'
+import { glanceSnapName, glanceVolume, locationUrl, properties, show } from '../shared/names.ts'
 import type { RbdImage, Volumes } from '../shared/ports/volumes.ts'
 import { homeOf, type Context, type Step } from '../shared/step.ts'
 
@@ -15,6 +15,8 @@ export const register: Step<'register'> = async (run, ports, ctx) => {
     mustBeWhole(volumes, volume, disk.sizeBytes, ctx),
     ensureRecord(wish, ports, ctx),
   ])
+  // A copy has no parent that would tell it from Nova's own image, should the answer of the next call be lost.
+  if (road === 'copy') await ports.images.setProperties(wish.image, { [properties.road]: road }, ctx.signal)
   await ports.images.ensureLocation(wish.image, locationUrl(fsid, volume), disk.sizeBytes, ctx.signal)
   const usableMs = ctx.clock.nowMs() - wish.requestedAtMs
   return { is: 'done', next: { step: 'flatten', wish, disk, consistency, why, road, usableMs } }

@@ -1,5 +1,6 @@
+import { dropAbandonedDisk, mayStillBeRemoved } from '../shared/abandoned-disk.ts'
 import { lambda } from '../shared/lambda.ts'
-import { glanceVolume, locationUrl, properties } from '../shared/names.ts'
+import { glanceVolume, locationUrl, properties, sourceSnap } from '../shared/names.ts'
 import type { Draft, MessageOf } from '../shared/run.ts'
 import { homeOf, type Context, type Ports, type Step } from '../shared/step.ts'
 import { undos } from '../shared/undo.ts'
@@ -20,11 +21,13 @@ export const unwind: Step<'unwind'> = async (run, ports, ctx) => {
   if (wish.trigger.is === 'tag' && server?.project === wish.project) {
     await ports.compute.ensureTagAbsent(wish.instance, wish.trigger.tag, ctx.signal)
   }
+  if (mayStillBeRemoved(server, run.sinceMs, ctx.clock.nowMs())) return { is: 'waiting', inMs: 5_000 }
+  const leftover = server || !run.disk ? null : await dropAbandonedDisk(run.disk, ports, ctx)
   return {
     is: 'ended',
     outcome: because.code === 'NOVA_DID_IT' ? 'nova-did-it' : 'rejected',
     failure: because,
-    reason: null,
+    reason: leftover === null ? null : `${because.words}; ${leftover}`,
   }
 }
 
@@ -37,12 +40,12 @@ async function goForward(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): 
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)
   const url = locationUrl(await volumes.fsid(ctx.signal), volume)
-  // Glance knows the checksum of what was uploaded to it, and of nothing else.
-  const isUpload = run.undos.includes('dropCopy') && image.checksum !== null && image.sizeBytes === disk.sizeBytes
-  if (!image.locations.includes(url) && !isUpload) return null
   const state = await volumes.find(volume, ctx.signal)
-  if (!run.undos.includes('dropCopy') && state?.parent?.snap !== `rbdsnap-${wish.run}`) return null
-  const road = state?.parent ? 'clone' : isUpload ? 'upload' : 'copy'
+  const road = state?.parent?.snap === sourceSnap(wish, disk).snap ? 'clone' : image.properties[properties.road]
+  // In a take-over Nova's own image is at the same location, without a parent: only what was noted on it tells ours from it.
+  if (road !== 'clone' && road !== 'copy' && road !== 'upload') return null
+  const isElsewhere = image.locations.length > 0 && !image.locations.includes(url)
+  if (isElsewhere || image.sizeBytes !== disk.sizeBytes) return null
   return { step: 'flatten', wish, disk, consistency, why, road, usableMs: ctx.clock.nowMs() - wish.requestedAtMs }
 }
 

@@ -62,9 +62,10 @@ export async function drive<S extends RunStep>(
 
   const claimed = await ports.journal.save(claim(record, run, ctx))
   if (!claimed) return { is: 'left', because: 'busy' }
-  const held = { record: claimed }
+  const held = { record: claimed, lapse: new AbortController() }
   const stop = ctx.keepAlive(() => renew(held, ports, ctx), renewEveryMs)
-  const acted = await act(message, step, held, ports, ctx).finally(stop)
+  const signal = AbortSignal.any([ctx.signal, held.lapse.signal])
+  const acted = await act(message, step, held, ports, { ...ctx, signal }).finally(stop)
 
   const noted = await ports.journal.save(settleOrPark(held.record, run, acted, ctx))
   if (!noted) return { is: 'left', because: 'fenced' }
@@ -139,7 +140,11 @@ function claim(record: RunRecord, run: RunMessage, ctx: DriveContext): RunRecord
   }
 }
 
-async function renew(held: { record: RunRecord }, ports: Ports, ctx: DriveContext): Promise<void> {
+async function renew(
+  held: { record: RunRecord; lapse: AbortController },
+  ports: Ports,
+  ctx: DriveContext,
+): Promise<void> {
   const { record } = held
   if (!record.claim) return
   const renewed = await ports.journal.save({
@@ -147,6 +152,8 @@ async function renew(held: { record: RunRecord }, ports: Ports, ctx: DriveContex
     claim: { ...record.claim, untilMs: ctx.clock.nowMs() + claimMs },
   })
   if (renewed) held.record = renewed
+  // Somebody else has the run: whatever the step was about to do is theirs to do.
+  else held.lapse.abort()
 }
 
 /** A draft that lacks something is a bug of ours as well: parked, with the run as it was. */

@@ -25,8 +25,11 @@ export function mayWorkOnImage(server: Server | null, sinceMs: number, nowMs: nu
   return server.taskState === 'deleting' || isWorkingOnImage(server)
 }
 
-/** Nothing runs in it: no freeze is needed, and none is possible. */
-const offStates = new Set(['stopped', 'paused', 'suspended', 'shelved', 'shelved_offloaded', 'soft-delete', 'error'])
+/**
+ * Nothing runs in it: no freeze is needed, and none is possible. Not one that Nova is just starting or resuming, and not one in
+ * ERROR, which says nothing of its power.
+ */
+const offStates = new Set(['stopped', 'paused', 'suspended', 'shelved', 'shelved_offloaded', 'soft-delete'])
 export function isOff(server: Server): boolean {
-  return offStates.has(server.vmState)
+  return offStates.has(server.vmState) && (server.taskState === null || isWorkingOnImage(server))
 }

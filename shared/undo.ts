@@ -26,7 +26,7 @@ export const undos: Record<UndoName, Undo> = {
     if (image.properties[properties.ownerProtected] !== 'true')
       await ports.images.setProtected(wish.image, false, ctx.signal)
     if (image.status === 'queued') await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
-    else await ports.images.removeProperties(wish.image, [properties.run], ctx.signal)
+    else await ports.images.removeProperties(wish.image, ownProperties(image.properties), ctx.signal)
     return 'undone'
   },
 
@@ -65,6 +65,8 @@ async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context):
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)
   const image = await ports.images.find(wish.image, ctx.signal)
+  // An upload that somebody is at, or that died with its Glance: nobody can say yet what it will be.
+  if (image?.status === 'saving') return 'later'
   if (image && image.status !== 'queued') return 'undone'
   const state = await volumes.find(volume, ctx.signal)
   if (!state) {
@@ -82,7 +84,11 @@ async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context):
 }
 
 function isFromOurSnapshot(wish: Wish, state: RbdState): boolean {
-  return state.parent?.snap === `rbdsnap-${wish.run}`
+  return state.parent !== null && state.parent.snap === sourceSnap(wish, state.parent).snap
+}
+
+function ownProperties(all: Record<string, string>): string[] {
+  return Object.keys(all).filter((name) => name.startsWith('rbdsnap_'))
 }
 
 /**

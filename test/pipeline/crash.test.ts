@@ -6,7 +6,7 @@ import { endOf, scenarios, type Scenario } from '../support/scenarios.ts'
 
 /**
  * One good run is recorded as the list of its port calls. Then, for every one of them, the same run with that call broken:
- * an error or the function's death, before its effect or after it, or a pause long enough for its claim to expire.
+ * an error or the function's death, before its effect or after it, or a pause longer than a guest may be frozen.
  */
 describe.each(scenarios)('$name', (scenario) => {
   it('ends well when nothing is broken', async () => {

@@ -26,6 +26,7 @@ function inSituation(given: {
   server?: Server | null
   places?: number
   flatten?: () => Promise<Progress>
+  waitedMs?: number
   image?: Image | null
 }) {
   const leases = leasesOf(...(given.leases ?? []))
@@ -36,7 +37,11 @@ function inSituation(given: {
     leases,
   })
   const act = () =>
-    flatten(due<'flatten'>({ step: 'flatten', ...facts }), ports, context({ flattensAtOnce: given.places ?? 2 }))
+    flatten(
+      due<'flatten'>({ step: 'flatten', ...facts }, nowMs - (given.waitedMs ?? 0)),
+      ports,
+      context({ flattensAtOnce: given.places ?? 2 }),
+    )
   return { act, calls, leases }
 }
 const full = [place(0, 'one'), place(1, 'another')]
@@ -61,6 +66,13 @@ describe('flatten', () => {
     const { act, calls } = inSituation({ leases: full })
     expect(await act()).toEqual({ is: 'waiting', inMs: 2_000 })
     expect(calls).not.toContain(atCeph)
+  })
+
+  it.each([
+    [60_000, 15_000],
+    [3_600_000, 30_000],
+  ])('asks less often the longer it waited for a place: after %i ms in %i ms', async (waitedMs, inMs) => {
+    expect(await inSituation({ leases: full, waitedMs }).act()).toEqual({ is: 'waiting', inMs })
   })
 
   it('takes the place of one whose function died', async () => {

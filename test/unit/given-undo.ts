@@ -29,6 +29,8 @@ export interface Situation {
   server?: Server | null
   image?: Image | null
   volume?: RbdState | null
+  /** the instance's own disk; not there when it is left out */
+  sourceVolume?: RbdState
   lease?: Lease
   guest?: 'frozen' | 'thawed'
   because?: Because
@@ -60,7 +62,7 @@ export function inSituation(given: Situation) {
     },
     home: {
       fsid: async () => fsid,
-      find: async () => given.volume ?? null,
+      find: async ({ pool }) => (pool === disk.pool ? given.sourceVolume : given.volume) ?? null,
       ensureAbsent: yes,
       ensureSnapshotAbsent: yes,
     },

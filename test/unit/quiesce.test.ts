@@ -82,7 +82,7 @@ describe('quiesce, with an agent in the guest', () => {
     const { act, calls, sent } = await inSituation({ wish: wanting('prefer') })
     await act()
     const order = calls.map((call) => call.split(' ')[0]).filter((call) => /queue|guest|leases\.save/.test(call ?? ''))
-    expect(order).toEqual(['leases.save', 'queue.send', 'guest.freeze', 'leases.save'])
+    expect(order).toEqual(['guest.state', 'leases.save', 'queue.send', 'guest.freeze', 'leases.save'])
     expect(sent).toEqual([[{ v: 1, step: 'thaw', instance, epoch: 1 }, 5_000]])
   })
 
@@ -152,7 +152,7 @@ describe('quiesce, with an agent that hangs', () => {
 })
 
 describe('quiesce, of an instance that does not run', () => {
-  it.each(['stopped', 'paused', 'suspended', 'shelved', 'shelved_offloaded', 'soft-delete', 'error'])(
+  it.each(['stopped', 'paused', 'suspended', 'shelved', 'shelved_offloaded', 'soft-delete'])(
     'needs no freeze when it is %s, even when one was required',
     async (vmState) => {
       const { act, calls } = await inSituation({ wish: wanting('require'), server: { vmState } })
@@ -160,6 +160,42 @@ describe('quiesce, of an instance that does not run', () => {
       expect(calls.filter((call) => /guest|leases/.test(call))).toEqual([])
     },
   )
+})
+
+describe('quiesce, of an instance that only seems not to run', () => {
+  it.each([
+    ['in ERROR, which says nothing of its power', { vmState: 'error' }],
+    ['stopped, and being started', { vmState: 'stopped', taskState: 'powering-on' }],
+    ['suspended, and being resumed', { vmState: 'suspended', taskState: 'resuming' }],
+  ])('freezes it when that was required: %s', async (_how, given) => {
+    const { act } = await inSituation({ wish: wanting('require'), server: given })
+    expect(await act()).toMatchObject(snapshotWith('require', { is: 'frozen' }))
+  })
+
+  it('takes one that Nova is copying for what it is', async () => {
+    const given = { vmState: 'stopped', taskState: 'image_uploading' }
+    const { act } = await inSituation({ wish: wanting('require'), server: given })
+    expect(await act()).toMatchObject(snapshotWith('require', { is: 'offline' }))
+  })
+})
+
+describe('quiesce, with a channel and nobody behind it', () => {
+  const silent = { state: hanging, freeze: hanging, thaw: hanging }
+
+  it('asks for no freeze, goes on when one was only preferred, and leaves the instance free for the next', async () => {
+    const { act, calls, lease } = await inSituation({ wish: wanting('prefer'), guest: silent })
+    expect(await act()).toMatchObject(
+      snapshotWith('prefer', { is: 'none', why: 'the guest could not be frozen: no answer in 5 s.' }),
+    )
+    expect(calls.filter((call) => /guest.freeze|queue/.test(call))).toEqual([])
+    expect(lease()).toMatchObject({ holder: null, freeze: null })
+  })
+
+  it('tries again when it was required, with nothing noted', async () => {
+    const { act, lease } = await inSituation({ wish: wanting('require'), guest: silent })
+    await expect(act()).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE', kind: 'retry' })
+    expect(lease()).toMatchObject({ holder: null, freeze: null })
+  })
 })
 
 describe('quiesce, with a freeze already there', () => {

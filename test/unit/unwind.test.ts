@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Image } from '../../shared/ports/images.ts'
 import type { UndoName } from '../../shared/pipeline.ts'
-import { image, instance, server, source, state, takeOverWish } from './given.ts'
+import { disk, image, instance, nowMs, server, source, state, tagWish, takeOverWish } from './given.ts'
 import {
   ours,
   frozen,
@@ -54,7 +54,9 @@ describe('unwind', () => {
 })
 
 describe('unwind of a run whose image is active after all', () => {
-  const active = (more: Partial<Image> = {}) => image({ status: 'active', locations: [ours], ...more })
+  const active = (more: Partial<Image> = {}) =>
+    image({ status: 'active', locations: [ours], sizeBytes: disk.sizeBytes, ...more })
+  const made = (road: string) => active({ properties: { rbdsnap_run: tagWish.run, rbdsnap_road: road } })
   const undos: UndoName[] = ['dropSourceSnapshot', 'dropClone', 'dropRecord']
 
   it('goes forward', async () => {
@@ -64,8 +66,18 @@ describe('unwind of a run whose image is active after all', () => {
   })
 
   it('goes forward with a copy as well', async () => {
-    const { act } = inSituation({ undos: [...undos, 'dropCopy'], image: active(), volume: state() })
+    const { act } = inSituation({ undos: [...undos, 'dropCopy'], image: made('copy'), volume: state() })
     expect(await act()).toMatchObject({ is: 'done', next: { step: 'flatten', road: 'copy' } })
+  })
+
+  it('goes forward with an upload, which Glance put where it wanted', async () => {
+    const { act } = inSituation({ undos: [...undos, 'dropCopy'], image: made('upload'), volume: null })
+    expect(await act()).toMatchObject({ is: 'done', next: { step: 'flatten', road: 'upload' } })
+  })
+
+  it('goes forward with its own clone where Glance hides locations', async () => {
+    const { act } = inSituation({ undos, image: active({ locations: [] }), volume: state({ parent: source }) })
+    expect(await act()).toMatchObject({ is: 'done', next: { step: 'flatten', road: 'clone' } })
   })
 
   it.each<[string, Situation]>([
@@ -80,6 +92,11 @@ describe('unwind of a run whose image is active after all', () => {
     ['a clone of another snapshot', { image: active(), volume: state({ parent: { ...source, snap: 'nova' } }) }],
     ['without a parent, and no copy was made', { image: active(), volume: state() }],
     [
+      "what Nova uploaded while our own upload had not begun: its bytes are not our snapshot's",
+      { image: active({ checksum: 'md5' }), volume: state(), undos: [...undos, 'dropCopy'] },
+    ],
+    ['of another size', { image: active({ sizeBytes: 1 }), volume: state({ parent: source }) }],
+    [
       'what Nova made of it',
       { image: active(), volume: state({ parent: source }), because: { ...quota, code: 'NOVA_DID_IT' } },
     ],
@@ -88,5 +105,28 @@ describe('unwind of a run whose image is active after all', () => {
     const { act, changes } = inSituation({ undos, ...situation })
     expect(await act()).toMatchObject({ is: 'ended' })
     expect(changes()).not.toContain(dropVolume)
+  })
+})
+
+describe('unwind of a run whose instance was deleted meanwhile', () => {
+  const gone: Situation = { undos: ['dropSourceSnapshot'], server: null }
+  const dropDisk = `ceph.ensureAbsent ${disk.pool}/${disk.image} none`
+
+  it('removes the disk that Nova gave up because of our snapshot, and says so', async () => {
+    const { act, changes } = inSituation({ ...gone, disk, sourceVolume: state({ sizeBytes: disk.sizeBytes }) })
+    expect(await act()).toMatchObject({ is: 'ended', reason: expect.stringContaining('it was removed') })
+    expect(changes()).toEqual([dropSource, dropDisk])
+  })
+
+  it('leaves a disk with a snapshot that is not ours', async () => {
+    const snaps = [{ name: 'backup', isProtected: false, children: [] }]
+    const { act, changes } = inSituation({ ...gone, disk, sourceVolume: state({ sizeBytes: disk.sizeBytes, snaps }) })
+    expect(await act()).toMatchObject({ is: 'ended', reason: null })
+    expect(changes()).toEqual([dropSource])
+  })
+
+  it('waits for Nova while it is deleting', async () => {
+    const { act } = inSituation({ ...gone, server: server({ taskState: 'deleting' }), sinceMs: nowMs - 1_000 })
+    expect(await act()).toEqual({ is: 'waiting', inMs: 5_000 })
   })
 })
