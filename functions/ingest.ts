@@ -1,3 +1,4 @@
+import { freeImage, imageOfTakeOver } from '../shared/choose-image.ts'
 import { claimMs } from '../shared/drive.ts'
 import type { Ingested } from '../shared/drive-ingest.ts'
 import { Failure, type FailureCode } from '../shared/failures.ts'
@@ -5,9 +6,8 @@ import { recordOf } from '../shared/image-record.ts'
 import { lambdaIngest } from '../shared/lambda.ts'
 import { imageName, imageOf, properties, refusedRun, tagRun, takeOverRun } from '../shared/names.ts'
 import type { Server } from '../shared/ports/compute.ts'
-import type { Image } from '../shared/ports/images.ts'
 import type { RunOutcome, RunRecord } from '../shared/ports/journal.ts'
-import { explain, runOfTakeOver, tagWishes, type Rule, type TagWish, type TakeOver } from '../shared/rules.ts'
+import { explain, runOfTakeOver, type Rule, type TagWish, type TakeOver } from '../shared/rules.ts'
 import type { Heard, MessageOf, Notification, Wish } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
 
@@ -20,18 +20,11 @@ type Message = MessageOf<'ingest'>
 type Begun = Ingested['begun'][number]
 
 export async function ingest(message: Message, ports: Ports, ctx: Context): Promise<Ingested> {
-  const { heard } = message
-  if (heard.is === 'unreadable') {
-    await park(heard, ports, ctx)
+  if (message.heard.is === 'unreadable') {
+    await park(message.heard, ports, ctx)
     return { begun: [], woken: [] }
   }
-  if (heard.is === 'tagged') {
-    const rule = ctx.settings.rules.rules.find((r) => r.then === 'tag')
-    const begun = rule
-      ? await Promise.all(tagWishes([heard.tag]).map((w) => beginTag(heard, w, rule, message, ports, ctx)))
-      : []
-    return { begun: begun.filter((b) => b !== null), woken: [] }
-  }
+  const heard = message.heard.is === 'tagged' ? lostUpdate(message.heard, ctx) : message.heard
   const explained = explain(heard, ctx.settings.rules)
   if (explained.decision === 'note' && heard.instance) {
     return { begun: [], woken: await ports.journal.openOf(heard.instance) }
@@ -45,6 +38,22 @@ export async function ingest(message: Message, ports: Ports, ctx: Context): Prom
     ),
   )
   return { begun: begun.filter((b) => b !== null), woken: [] }
+}
+
+/** A request that the sweep found goes by the rules as the notification that was lost would have. */
+function lostUpdate({ instance, project, tag }: Extract<Heard, { is: 'tagged' }>, ctx: Context): Notification {
+  return {
+    is: 'notification',
+    format: 'versioned',
+    eventType: 'instance.update',
+    event: 'instance.update',
+    messageId: `tagged/${instance}/${tag}`,
+    atMs: ctx.clock.nowMs(),
+    instance,
+    project,
+    image: null,
+    tags: [tag],
+  }
 }
 
 async function beginTakeOver(
@@ -93,8 +102,8 @@ async function beginTakeOver(
 
   const reserved = await ports.journal.reserve(reservation(wish, message, ['releaseClaim'], ctx))
   if (reserved.record.hop > 0 || reserved.record.outcome !== null) return null
-  const own =
-    image.isProtected && image.properties[properties.run] === undefined ? { [properties.ownerProtected]: 'true' } : {}
+  const isClaimed = image.properties[properties.run] === wish.run
+  const own = image.isProtected && !isClaimed ? { [properties.ownerProtected]: 'true' } : {}
   const record = recordOf(wish, server, null)
   try {
     await ports.images.claim(
@@ -127,27 +136,8 @@ async function reservationOf(
   return open.find(isOfIt) ?? null
 }
 
-/**
- * Legacy notifications do not say which image: it is the newest one that Nova made for this instance before the event. When
- * that is no longer queued, the wish has been served, by Nova or by the other format's notification.
- */
-async function imageOfTakeOver(
-  heard: Notification,
-  named: string | null,
-  ports: Ports,
-  ctx: Context,
-): Promise<Image | null> {
-  if (named !== null) return ports.images.find(named, ctx.signal)
-  if (!heard.instance) return null
-  const clockSkewMs = 5_000
-  const made = await ports.images.ofInstance(heard.instance, ctx.signal)
-  const isNovas = (i: Image) => [undefined, takeOverRun(i.id)].includes(i.properties[properties.run])
-  const newest = made.find((i) => isNovas(i) && i.createdAtMs <= heard.atMs + clockSkewMs)
-  return newest?.status === 'queued' ? newest : null
-}
-
 async function beginTag(
-  heard: Notification | Extract<Heard, { is: 'tagged' }>,
+  heard: Notification,
   asked: TagWish,
   rule: Rule,
   message: Message,
@@ -161,7 +151,10 @@ async function beginTag(
   const run = tagRun(instance, asked.tag, epoch)
   const before = await ports.journal.find(instance, run)
   if (before && before.hop > 0) return neverSent(before, ctx)
-  const server = await ports.compute.find(instance, ctx.signal)
+  const [server, image] = await Promise.all([
+    ports.compute.find(instance, ctx.signal),
+    before?.wish.image ?? freeImage(run, project, ports, ctx),
+  ])
   if (!before && server?.project === project && !server.tags.includes(asked.tag)) return null
   const now = ctx.clock.nowMs()
   const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '')
@@ -169,7 +162,7 @@ async function beginTag(
     run,
     instance,
     project,
-    image: imageOf(run, 1),
+    image,
     imageName: imageName(asked.name ?? `${server?.name ?? instance}-${stamp}`),
     trigger: { is: 'tag', tag: asked.tag, epoch },
     quiesce: rule.quiesce,

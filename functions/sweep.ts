@@ -1,5 +1,6 @@
 import { lambdaSweep } from '../shared/lambda.ts'
 import { tagRun } from '../shared/names.ts'
+import type { RunRecord } from '../shared/ports/journal.ts'
 import { requestTag } from '../shared/rules.ts'
 import { isRunMessage, messageVersion } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
@@ -37,13 +38,17 @@ const urgentMs = 120_000
 /** A message is due at a time; this long after it nobody has claimed it, so no queue has it any more, or it takes a twin. */
 const lostAfterMs = 30_000
 const atOnce = 200
+/** Those that wait for their next copy are the oldest: we look past them. */
+const lookAt = 2_000
+const longestPauseMs = 900_000
 /** A notification that could not be served for so long is for a person. */
 const neverBegunMs = 3_600_000
 
 async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
   const now = ctx.clock.nowMs()
   let sent = 0
-  for (const record of await ports.journal.overdue(now - lostAfterMs, atOnce)) {
+  for (const record of await ports.journal.overdue(now - lostAfterMs, lookAt)) {
+    if (sent === atOnce) break
     if (record.claim && record.claim.untilMs > now) continue
     if (record.hop === 0 && now - record.updatedAtMs > neverBegunMs) {
       await ports.journal.save({
@@ -55,6 +60,7 @@ async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
       })
       continue
     }
+    if (now - record.dueAtMs < pauseMs(record)) continue
     // The new due time keeps the next sweep from sending it once more while it is on its way.
     const noted = await ports.journal.save({ ...record, dueAtMs: now })
     if (!noted) continue
@@ -62,6 +68,14 @@ async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
     sent += 1
   }
   return sent
+}
+
+/**
+ * A message that is not lost, and merely waits in a backlog, must not be joined by a copy each minute. While it waits only we
+ * move its due time, so each pause is as long as the wait before it.
+ */
+function pauseMs({ dueAtMs, updatedAtMs }: RunRecord): number {
+  return Math.min(longestPauseMs, Math.max(lostAfterMs, dueAtMs - updatedAtMs))
 }
 
 /** `snapshot:NAME` cannot be asked for without knowing the name; the bare tag can. */

@@ -45,7 +45,6 @@ const schema = z.object({
   RBDSNAP_RBD_USER: z.optional(text),
   RBDSNAP_RBD_CONF: z._default(text, '/etc/ceph/ceph.conf'),
   RBDSNAP_RBD_OTHER_CONFS: z._default(listOf(text), []),
-  RBDSNAP_GUEST: z._default(oneOf('agent'), 'agent'),
   RBDSNAP_GUEST_SOCKET: z._default(
     text.check(z.includes('{instance}', { error: 'must say where {instance} goes' })),
     '/var/lib/libvirt/qemu/channel/target/{instance}/org.qemu.guest_agent.0',

@@ -59,7 +59,8 @@ export const failures = {
   TIMEOUT: {
     kind: 'retry',
     says: 'The step ran out of time.',
-    remedy: 'Nothing, unless it lasts: see which backend is slow in `rbdsnap run show`.',
+    remedy:
+      'Nothing, unless it lasts: see which backend is slow in `rbdsnap run show`. An upload must end within 15 minutes.',
   },
   // -- right wish, wrong road
   CLONE_REFUSED: {
@@ -135,11 +136,16 @@ export const failures = {
     says: 'The Ceph pool is full.',
     remedy: "`ceph df`; add space or raise the pool's quota.",
   },
+  CALLED_OFF: {
+    kind: 'reject',
+    says: 'A person called the run off.',
+    remedy: 'Nothing: what it made is removed. Ask for the snapshot again if it is wanted after all.',
+  },
   // -- a person must look
   NAME_TAKEN: {
     kind: 'park',
     says: 'An object of our name exists and is not ours.',
-    remedy: 'Look at the object named; rename or remove it by hand, then `rbdsnap run retry`.',
+    remedy: 'Look at the object named; rename or remove it by hand, then `rbdsnap run retry`; or `rbdsnap run unwind`.',
   },
   CEPH_REFUSED: {
     kind: 'park',
@@ -160,7 +166,7 @@ export const failures = {
   KEYSTONE_REFUSED: {
     kind: 'park',
     says: 'Keystone refuses our credentials.',
-    remedy: 'Check OS_* or clouds.yaml; a password that expired looks the same.',
+    remedy: 'Check OS_*; a password that expired looks the same.',
   },
   ANSWER_UNREADABLE: {
     kind: 'park',
@@ -170,7 +176,7 @@ export const failures = {
   BAD_NOTIFICATION: {
     kind: 'park',
     says: 'A notification could not be read.',
-    remedy: 'Look at what is kept of it: `rbdsnap status -f json`.',
+    remedy: 'Look at what is kept of it: `rbdsnap parked list`, `rbdsnap parked show ID`.',
   },
   BAD_MESSAGE: {
     kind: 'park',
@@ -180,12 +186,13 @@ export const failures = {
   OVERDUE: {
     kind: 'park',
     says: 'The step was tried as often, or for as long, as it may be.',
-    remedy: 'See the last words of the backend in `rbdsnap run show`, mend it, then retry.',
+    remedy:
+      'See the last words of the backend in `rbdsnap run show`, mend it, then `rbdsnap run retry`, or `rbdsnap run unwind`.',
   },
   UNDO_FAILED: {
     kind: 'park',
     says: 'Something that we made could not be removed.',
-    remedy: 'See which object in `rbdsnap run show`; remove it by hand or retry.',
+    remedy: 'See which object in `rbdsnap run show`; remove what holds it, then `rbdsnap run retry`.',
   },
   BAD_SETTING: {
     kind: 'park',

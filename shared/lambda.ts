@@ -99,10 +99,10 @@ function worker<S extends Message['step']>(
     if ('wrong' in parsed) {
       await ports.journal.park({
         id: record.messageId,
-        atMs: startedAtMs,
+        atMs: systemClock.nowMs(),
         code: 'BAD_MESSAGE',
         words: parsed.wrong,
-        body: blacken(record.body),
+        body: kept(record.body),
       })
       log({ step: name, says: 'parked', code: 'BAD_MESSAGE', words: parsed.wrong })
       return true
@@ -147,18 +147,30 @@ function preciseNowMs(): number {
   return Math.round((performance.timeOrigin + performance.now()) * 100) / 100
 }
 
+const keptBytes = 64 * 1024
+
+/** Blackened first: what is left of a secret that is cut in two no longer looks like one. */
+function kept(body: string): string {
+  const bytes = new TextEncoder().encode(blacken(body))
+  // as of a stream, which leaves out the half of a character at its end
+  return new TextDecoder().decode(bytes.subarray(0, keptBytes), { stream: true })
+}
+
 function parse<S extends Message['step']>(body: string, step: S): { message: MessageOf<S> } | { wrong: string } {
+  let json: unknown
   try {
-    const result = z.safeParse(messageSchema, JSON.parse(body))
-    if (!result.success) {
-      const issue = result.error.issues[0]
-      return { wrong: `${issue?.path.join('.') || 'message'}: ${issue?.message ?? 'not understood'}` }
-    }
-    if (result.data.step !== step) return { wrong: `a message for ${result.data.step} in the queue of ${step}` }
-    return { message: result.data as MessageOf<S> }
-  } catch (error) {
-    return { wrong: (error as Error).message }
+    json = JSON.parse(body)
+  } catch {
+    // V8 quotes the text around the fault, which may be a secret.
+    return { wrong: 'not JSON' }
   }
+  const result = z.safeParse(messageSchema, json)
+  if (!result.success) {
+    const issue = result.error.issues[0]
+    return { wrong: `${issue?.path.join('.') || 'message'}: ${issue?.message ?? 'not understood'}` }
+  }
+  if (result.data.step !== step) return { wrong: `a message for ${result.data.step} in the queue of ${step}` }
+  return { message: result.data as MessageOf<S> }
 }
 
 function keepAlive(renew: () => Promise<void>, everyMs: number): () => Promise<void> {

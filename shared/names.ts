@@ -41,6 +41,11 @@ export function imageOf(run: string, attempt: number): string {
   return uuidv5(`${run}/image/${attempt}`)
 }
 
+/** The ids that a run's own image may have, the likely one first. */
+export function imagesOf(run: string): string[] {
+  return [1, 2, 3].map((attempt) => imageOf(run, attempt))
+}
+
 export function novaDisk(pool: string, instance: string): RbdImage {
   return { pool, image: `${instance}_disk` }
 }
@@ -80,6 +85,8 @@ export function imageName(wanted: string): string {
   const clean = wanted.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim()
   return glanceText(clean) || 'snapshot'
 }
+
+export const propertyPrefix = 'rbdsnap_'
 
 /** The properties that say on the image what was done; Horizon's users look there. */
 export const properties = {

@@ -72,7 +72,8 @@ export function view(record: RunRecord): RunView {
     progress: record.progress,
     created_at: iso(record.createdAtMs),
     ended_at: record.endedAtMs === null ? null : iso(record.endedAtMs),
-    next_at: isOpen ? iso(record.dueAtMs) : null,
+    // what a person made due again is noted as long overdue, for the sweep's sake (infra/cli/retry.ts)
+    next_at: isOpen ? iso(Math.max(record.dueAtMs, record.updatedAtMs)) : null,
     disk: place && disk ? `${show(place)}${disk.cluster === 'home' ? '' : ` (cluster ${disk.cluster})`}` : null,
     source_snapshot: place ? show({ ...place, snap: `rbdsnap-${wish.run}` }) : null,
     undos: record.undos,

@@ -10,9 +10,11 @@ import { demo } from './demo.ts'
 import { readEvents } from './event-files.ts'
 import { explainBody, tagEpochs } from './explain.ts'
 import { formats, printList, printOne, tell, type Format, type Output } from './output.ts'
+import { parked } from './parked.ts'
 import { replay } from './replay.ts'
 import { retry } from './retry.ts'
 import { journalPath, openSession } from './session.ts'
+import { unwind } from './unwind.ts'
 
 /** The command line: openstackclient's manners. Data on stdout, everything else on stderr; exit 0, 1 for a failure, 2 for usage. */
 const usage = `usage: rbdsnap <command> [options]
@@ -25,6 +27,9 @@ const usage = `usage: rbdsnap <command> [options]
   run list                     the newest runs   --limit N
   run show RUN|IMAGE           one run with its timeline
   run retry RUN|IMAGE          let a parked run go on where it stopped; the sweep sends it within a minute
+  run unwind RUN|IMAGE         take back what a run made, parked or not, while its image is not active; the sweep sends it
+  parked list                  notifications and messages that could not be read or served   --limit N
+  parked show|drop ID          what is kept of one; let it go
   status                       health, runs, frozen guests, parked messages
   error [CODE]                 what a code means and what to do
 
@@ -73,9 +78,10 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
   async replay({ args, output, dryRun }) {
     const events = readEvents(need(args, 'a file or folder'))
     if (dryRun) return explainAll(events, output)
-    const rules = readRules(process.env['RBDSNAP_RULES'])
+    // The stack reads all settings at once and says all that is wrong with them; the rules are among them.
     const session = await openSession()
     try {
+      const rules = readRules(process.env['RBDSNAP_RULES'])
       const runs = await replay(events, session, rules)
       printList(
         runs.map((r) => ({ ...r })),
@@ -102,12 +108,13 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
         printList(runs, ['run', 'instance', 'trigger', 'state', 'step', ...runColumns.slice(3)], output)
         return 0
       }
-      if ((verb !== 'show' && verb !== 'retry') || id === undefined) {
-        throw new Failure('BAD_REQUEST', 'say `run list`, `run show RUN|IMAGE` or `run retry RUN|IMAGE`.')
+      if (!isVerbOfOne(verb) || id === undefined) {
+        throw new Failure('BAD_REQUEST', 'say `run list`, or `run show`, `run retry` or `run unwind` with RUN|IMAGE.')
       }
       const record = await journal.byRunOrImage(id.toLowerCase())
       if (!record) throw new Failure('BAD_REQUEST', `the journal ${path} has no run or image ${id}.`)
       if (verb === 'retry') await retry(record, journal, Date.now())
+      if (verb === 'unwind') await unwind(record, journal, Date.now())
       const { steps, ...run } = view((await journal.find(record.wish.instance, record.wish.run)) ?? record)
       if (output.format !== 'table') printOne({ ...run, steps }, output)
       else {
@@ -118,6 +125,15 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
         })
       }
       return 0
+    } finally {
+      close()
+    }
+  },
+
+  async parked({ args, output, limit }) {
+    const { journal, close } = sqlite(needJournal())
+    try {
+      return await parked(args, limit, journal, output)
     } finally {
       close()
     }
@@ -146,6 +162,10 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
     printOne(found, output)
     return Promise.resolve(0)
   },
+}
+
+function isVerbOfOne(verb: string | undefined): verb is 'show' | 'retry' | 'unwind' {
+  return verb === 'show' || verb === 'retry' || verb === 'unwind'
 }
 
 async function explainAll(events: ReturnType<typeof readEvents>, output: Output): Promise<number> {

@@ -1,7 +1,6 @@
 import { hear } from '../../shared/notification.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
 import { messageVersion } from '../../shared/run.ts'
-import { takeOverRun } from '../../shared/names.ts'
 import { explain, type Rules } from '../../shared/rules.ts'
 import { view, type RunView } from '../../shared/view.ts'
 import { progress } from './output.ts'
@@ -51,7 +50,9 @@ async function whatBecameOf({ path, body }: EventFile, session: Session, rules: 
   if (heard.is !== 'notification' || !heard.instance) return []
   const explained = explain(heard, rules)
   if (explained.decision !== 'request') return []
-  const runs = (await session.journal.list(10_000)).filter((r) => r.wish.instance === heard.instance)
+  // Also what was refused to another project than the instance's: that stands in the journal under the project that was named.
+  const isAsked = ({ wish }: RunRecord) => wish.instance === heard.instance && wish.project === heard.project
+  const runs = (await session.journal.list(10_000)).filter(isAsked)
   return explained.wishes.flatMap((wish): Replayed[] => {
     const own = runs.filter((r) => (wish.is === 'take-over' ? isTakeOverOf(r, wish.image) : isTagOf(r, wish.tag)))
     const latest = own[0]
@@ -66,8 +67,8 @@ async function whatBecameOf({ path, body }: EventFile, session: Session, rules: 
   })
 }
 
-function isTakeOverOf(record: RunRecord, image: string | null): boolean {
-  return image !== null && record.wish.run === takeOverRun(image)
+function isTakeOverOf({ wish }: RunRecord, image: string | null): boolean {
+  return wish.trigger.is === 'take-over' && wish.image === image
 }
 
 function isTagOf({ wish }: RunRecord, tag: string): boolean {

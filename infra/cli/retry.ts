@@ -31,4 +31,4 @@ export async function retry(record: RunRecord, journal: Journal, nowMs: number):
 }
 
 /** Due before whatever the sweep takes for lost. */
-const longAgoMs = 0
+export const longAgoMs = 0

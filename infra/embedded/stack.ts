@@ -73,7 +73,7 @@ export async function startStack(
     readConfig(env)
     run(state, 'functions', env)
     run(state, 'feeder', { ...env, RBDSNAP_CLOUD_CONTROL_URL: described.urls.control })
-    await Promise.all([listening(lambda), said(state, 'feeder', 'feeder ready')])
+    await Promise.all([listening(state, lambda), said(state, 'feeder', 'feeder ready')])
     const stack: Stack = {
       dataDir,
       env,
@@ -208,7 +208,7 @@ async function said(state: State, part: Part, words: string): Promise<void> {
   await until(part, state.dataDir, () => existsSync(path) && readFileSync(path, 'utf8').slice(from).includes(words))
 }
 
-async function listening(port: number): Promise<void> {
+async function listening(state: State, port: number): Promise<void> {
   const isUp = () =>
     new Promise<boolean>((done) => {
       const socket = connect({ host: '127.0.0.1', port })
@@ -218,17 +218,18 @@ async function listening(port: number): Promise<void> {
       })
       socket.once('error', () => done(false))
     })
-  await until('functions', '', isUp)
+  await until('functions', state.dataDir, isUp)
 }
 
 async function until(part: Part, dataDir: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
   const endAtMs = Date.now() + readyWithinMs
   while (!(await isTrue())) {
     if (Date.now() > endAtMs) {
-      const words = dataDir ? ` Its log ends: ${readFileSync(logOf(dataDir, part), 'utf8').slice(-500)}` : ''
+      const log = logOf(dataDir, part)
+      const end = readFileSync(log, 'utf8').slice(-300)
       throw new Failure(
         'QUEUE_UNREACHABLE',
-        `The embedded ${part} did not come up within ${readyWithinMs / 1000} s.${words}`,
+        `The embedded ${part} did not come up within ${readyWithinMs / 1000} s. Its log, ${log}, ends: ${end}`,
       )
     }
     await new Promise((done) => setTimeout(done, 25))
@@ -240,20 +241,34 @@ function takeLock(dataDir: string): void {
   if (owner !== null) {
     throw new Failure('BAD_REQUEST', `a stack is running over ${dataDir} already (process ${owner}).`)
   }
-  writeFileSync(join(dataDir, 'stack.pid'), String(process.pid))
+  writeFileSync(join(dataDir, 'stack.pid'), `${process.pid} ${bornAt(process.pid) ?? ''}`)
 }
 
 function ownerOf(dataDir: string): number | null {
   const path = join(dataDir, 'stack.pid')
   if (!existsSync(path)) return null
-  const pid = Number(readFileSync(path, 'utf8'))
+  const [first = '', born = ''] = readFileSync(path, 'utf8').split(' ')
+  const pid = Number(first)
   if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return null
   try {
     process.kill(pid, 0)
   } catch {
     return null
   }
-  return pid
+  return born === (bornAt(pid) ?? '') ? pid : null
+}
+
+/**
+ * Tells a process from another one that was given its number later, also after a reboot: which boot, and when in it
+ * (proc_pid_stat(5), field 22; the name in field 2 may have blanks and brackets). Null where there is no /proc.
+ */
+function bornAt(pid: number): string | null {
+  try {
+    const afterName = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').trim().split(' ')
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}/${afterName[19] ?? ''}`
+  } catch {
+    return null
+  }
 }
 
 async function freePorts(count: number): Promise<number[]> {

@@ -3,7 +3,16 @@ import type { RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
 import { type AskManager, cephManager, type ManagerCall, type ManagerOptions, service } from './ceph-manager.ts'
 import { tasks } from './ceph-tasks.ts'
 import { type Answer, decode, parseJson, quote, refusal } from './http.ts'
-import { errno, type Look, type Patience, type RbdCalls, type RbdImageState, type Reply, spec } from './rbd-calls.ts'
+import {
+  cloneFeatures,
+  errno,
+  type Look,
+  type Patience,
+  type RbdCalls,
+  type RbdImageState,
+  type Reply,
+  spec,
+} from './rbd-calls.ts'
 import { failureOf } from './rbd-failures.ts'
 import { ordinaryPatience, volumesOver } from './rbd-volumes.ts'
 
@@ -18,12 +27,6 @@ export function cephDashboard(options: DashboardOptions): Volumes {
   const calls = dashboardCalls(cephManager(options))
   return volumesOver(calls, () => Promise.resolve(options.fsid), options.patience ?? ordinaryPatience)
 }
-
-/**
- * Explicit, with deep-flatten: without it a snapshot taken before the flatten stays tied to the parent after it. A copy would
- * take over the source's features, and without layering its `snap` could not be protected.
- */
-const cloneFeatures = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
 
 const imageShape = z.object({
   size: z.number(),

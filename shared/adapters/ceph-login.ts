@@ -4,7 +4,11 @@ import type { Clock } from '../ports/clock.ts'
 import { type Answer, decode, parseJson, refusal, type Service } from './http.ts'
 import { orAbort } from './wait.ts'
 
-/** Ten wrong passwords disable the dashboard user until an operator enables it again. */
+/**
+ * Ten wrong passwords in a row disable the dashboard user until an operator enables it again (Ceph's
+ * account-lockout-attempts). This is a brake and no guard: a process remembers its own refusal for so long and knows nothing
+ * of the others', so a wrong password uses the ten up in ten minutes, and with n processes in 10/n.
+ */
 const refusedForMs = 60_000
 
 const loggedIn = z.object({ token: z.string() })

@@ -1,4 +1,5 @@
 import { Failure } from '../failures.ts'
+import { properties as ours, propertyPrefix } from '../names.ts'
 import type { Image, ImageRecord, Images } from '../ports/images.ts'
 import { type Change, glanceCalls, type GlanceCalls, imageGone, imagePath, pointer } from './glance-calls.ts'
 import { pageShape, service, toImage } from './glance-image.ts'
@@ -12,9 +13,6 @@ export interface GlanceOptions {
   /** instead of the catalogue's: an endpoint of its own may show locations that the public one hides (OSSN-0090) */
   endpoint?: string | undefined
 }
-
-/** The property that says whose record it is. */
-const runMark = 'rbdsnap_run'
 
 export function glance(identity: Identity, options: GlanceOptions = {}): Images {
   const base = async (signal: AbortSignal) => v2(options.endpoint ?? (await identity.endpoint('image', signal)))
@@ -57,15 +55,18 @@ export function glance(identity: Identity, options: GlanceOptions = {}): Images 
     },
 
     async claim(id, record, signal) {
+      const image = await calls.find(id, signal)
+      if (!image) throw imageGone(id)
       const changes: Change[] = [
         { op: 'replace', path: '/disk_format', value: 'raw' },
         { op: 'replace', path: '/container_format', value: 'bare' },
         { op: 'replace', path: '/min_disk', value: record.minDiskGib },
+        ...leftOvers(image, record.properties),
         ...additions(record.properties),
         { op: 'replace', path: '/protected', value: true },
       ]
       const answer = await calls.patch(id, changes, signal)
-      if (answer.status !== 200) await mustBeClaimed(calls, id, record.properties[runMark], answer, signal)
+      if (answer.status !== 200) await mustBeClaimed(calls, id, record.properties[ours.run], answer, signal)
     },
 
     setProtected: (id, isProtected, signal) =>
@@ -102,12 +103,19 @@ export function glance(identity: Identity, options: GlanceOptions = {}): Images 
 const additions = (properties: Record<string, string>): Change[] =>
   Object.entries(properties).map(([name, value]) => ({ op: 'add', path: pointer(name), value }))
 
+/** Of another run, inherited from the base image. */
+function leftOvers(image: Image, wanted: Record<string, string>): Change[] {
+  if (image.properties[ours.run] === wanted[ours.run]) return []
+  const left = Object.keys(image.properties).filter((name) => name.startsWith(propertyPrefix) && !(name in wanted))
+  return left.map((name) => ({ op: 'remove', path: pointer(name) }))
+}
+
 /** An id is taken for ever, also by an image that was deleted: then there is nothing to show. */
 async function mustBeOurs(calls: GlanceCalls, record: ImageRecord, signal: AbortSignal): Promise<void> {
   const there = await calls.find(record.id, signal)
   if (!there) throw new Failure('IMAGE_GONE', `image ${record.id}: its id was used and deleted before`)
-  const run = record.properties[runMark]
-  if (there.owner === record.owner && run !== undefined && there.properties[runMark] === run) return
+  const run = record.properties[ours.run]
+  if (there.owner === record.owner && run !== undefined && there.properties[ours.run] === run) return
   throw new Failure('NAME_TAKEN', `image ${record.id} belongs to project ${there.owner} and is not of this run`)
 }
 
@@ -123,10 +131,11 @@ async function mustBeClaimed(
   if (answer.status === 403 || answer.status === 409) {
     const image = await calls.find(id, signal)
     if (!image) throw imageGone(id)
-    if (run !== undefined && image.properties[runMark] === run) return
+    if (run !== undefined && image.properties[ours.run] === run) return
     if (image.status !== 'queued') throw new Failure('NOVA_DID_IT', `image ${id} is ${image.status}`)
   }
-  throw refusal(service, `image ${id}`, answer, { 413: 'QUOTA' })
+  // 409 while it is queued: the image was changed since we looked, and has no more what was to be taken off
+  throw refusal(service, `image ${id}`, answer, { 409: 'GLANCE_UNREACHABLE', 413: 'QUOTA' })
 }
 
 async function ofInstance(calls: GlanceCalls, instance: string, signal: AbortSignal): Promise<Image[]> {

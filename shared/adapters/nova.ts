@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
+import { Failure } from '../failures.ts'
 import type { Compute, Server } from '../ports/compute.ts'
-import { decode, refusal, type Service } from './http.ts'
+import { decode, parseJson, refusal, type Service } from './http.ts'
 import type { Identity } from './keystone.ts'
 import { openstack } from './openstack.ts'
 
@@ -23,9 +24,19 @@ const serverShape = z.object({
   'OS-EXT-STS:task_state': z.nullable(z.string()),
   'OS-EXT-SRV-ATTR:host': z.optional(z.nullable(z.string())),
 })
+/**
+ * What nova-api knows by itself of a server whose cell does not answer, with 200 and from 2.69 on (api-guide, "Handling Down
+ * Cells"): neither its name nor its state.
+ */
+const outOfReach = z.object({
+  id: z.string(),
+  status: z.literal('UNKNOWN'),
+  'OS-EXT-STS:vm_state': z.optional(z.never()),
+})
 const shown = z.object({ server: serverShape })
+const shownOutOfReach = z.object({ server: outOfReach })
 const listed = z.object({
-  servers: z.array(serverShape),
+  servers: z.array(z.union([serverShape, outOfReach])),
   servers_links: z.optional(z.array(z.object({ rel: z.string() }))),
 })
 
@@ -46,6 +57,8 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
       const answer = await send({ what, method: 'GET', path, headers, signal })
       if (answer.status === 404) return null
       if (answer.status !== 200) throw refusal(service, what, answer)
+      if (shownOutOfReach.safeParse(parseJson(answer.text)).success)
+        throw new Failure('NOVA_UNREACHABLE', `${what}: its cell is down`)
       return toServer(decode(shown, service, what, answer).server)
     },
 
@@ -58,7 +71,8 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
         const answer = await send({ what, method: 'GET', path, headers, signal })
         if (answer.status !== 200) throw refusal(service, what, answer)
         const page = decode(listed, service, what, answer)
-        servers.push(...page.servers.map(toServer))
+        // one whose cell is down is found when it is up again
+        servers.push(...page.servers.flatMap((server) => ('name' in server ? [toServer(server)] : [])))
         marker = page.servers.at(-1)?.id
         isLast = marker === undefined || !page.servers_links?.some((link) => link.rel === 'next')
       }

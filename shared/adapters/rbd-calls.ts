@@ -24,6 +24,12 @@ export interface RbdCalls {
   copyEnd(source: RbdSnap, target: RbdImage, signal: AbortSignal): Promise<Reply | null>
 }
 
+/**
+ * Explicit, with deep-flatten: without it a snapshot taken before the flatten stays tied to the parent after it. A copy would
+ * take over the source's features, and without layering its `snap` could not be protected.
+ */
+export const cloneFeatures = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
+
 export interface Patience {
   /** between two looks at something that goes on */
   everyMs: number

@@ -2,7 +2,7 @@ import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { RbdImage, RbdSnap } from '../ports/volumes.ts'
 import { decode, type Service } from './http.ts'
-import { errno, type RbdCalls, type RbdImageState, type Reply, spec, type Work } from './rbd-calls.ts'
+import { cloneFeatures, errno, type RbdCalls, type RbdImageState, type Reply, spec, type Work } from './rbd-calls.ts'
 import { failureOf, isErrno } from './rbd-failures.ts'
 import { rbdJobs } from './rbd-jobs.ts'
 import { type RbdCommand, replyOf, run } from './rbd-process.ts'
@@ -14,7 +14,6 @@ export interface CommandOptions extends RbdCommand {
 
 const service: Service = { name: 'rbd', unreachable: 'CEPH_UNREACHABLE', refused: 'CEPH_REFUSED' }
 const timeoutMs = 60_000
-const cloneFeatures = 'layering,exclusive-lock,object-map,fast-diff,deep-flatten'
 
 const infoShape = z.object({
   size: z.number(),
@@ -109,11 +108,11 @@ export function commandCalls(options: CommandOptions): RbdCalls {
     unprotect: (snap, signal) => act(snap, ['snap', 'unprotect', spec(snap)], signal),
     removeSnap: (snap, signal) => act(snap, ['snap', 'rm', '--no-progress', spec(snap)], signal),
     clone: (source, child, signal) =>
-      act(child, ['clone', '--image-feature', cloneFeatures, spec(source), spec(child)], signal),
+      act(child, ['clone', '--image-feature', cloneFeatures.join(), spec(source), spec(child)], signal),
     flatten: (image, signal) =>
       jobs.begin({ key: keyOf('flatten', image), what: spec(image), args: ['flatten', spec(image)] }, signal),
     copy(source, target, signal) {
-      const args = ['cp', '--image-feature', cloneFeatures, spec(source), spec(target)]
+      const args = ['cp', '--image-feature', cloneFeatures.join(), spec(source), spec(target)]
       const afterwards = () => remember(target)
       return jobs.begin({ key: keyOf('copy', target), what: spec(target), args, afterwards }, signal)
     },

@@ -147,6 +147,11 @@ export function sqlite(path: string): { journal: Journal; leases: Leases; close:
       const rows = await all<{ record: string }>('SELECT record FROM parked ORDER BY at_ms DESC LIMIT ?', limit)
       return rows.map((row) => JSON.parse(row.record) as Parked)
     },
+    async findParked(id) {
+      const row = await one<{ record: string }>('SELECT record FROM parked WHERE id = ?', id)
+      return row ? (JSON.parse(row.record) as Parked) : null
+    },
+    unpark: (id) => write('DELETE FROM parked WHERE id = ?', id),
   }
 
   const findLease = async (key: string) => {

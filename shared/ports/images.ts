@@ -34,15 +34,17 @@ export interface Images {
   ensureQueued(record: ImageRecord, signal: AbortSignal): Promise<void>
 
   /**
-   * Take-over: disk_format, container_format, min_disk, our properties and `protected` in one PATCH, before anything else
-   * (facts/takeover.md). IMAGE_GONE when it is no longer there, NOVA_DID_IT when it is no longer queued.
+   * Take-over: disk_format, container_format, min_disk, our properties and `protected` in one PATCH, before anything else: Glance
+   * refuses a PATCH as a whole, and disk_format once the image is not queued. The same PATCH takes off whatever else of ours is on
+   * it, left by the image that the server was booted from; not what an earlier claim of this run has put there. IMAGE_GONE when it
+   * is no longer there, NOVA_DID_IT when it is no longer queued.
    */
   claim(id: string, record: Omit<ImageRecord, 'id' | 'name' | 'owner'>, signal: AbortSignal): Promise<void>
 
   /** Adds the location and reads it back: active, one location, ours, the size given. LOCATION_REFUSED when Glance will not. */
   ensureLocation(id: string, url: string, sizeBytes: number, signal: AbortSignal): Promise<void>
 
-  /** Uploads `bytes` to a queued image; `true` when active with the size and the MD5 given back by Glance equal to ours. */
+  /** Uploads `bytes` to a queued image: what was sent, once Glance shows it active with that size and MD5. */
   upload(
     id: string,
     bytes: ReadableStream<Uint8Array>,

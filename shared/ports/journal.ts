@@ -94,7 +94,11 @@ export interface Journal {
   tagEpoch(instance: string, tag: string): Promise<number>
 
   park(parked: Parked): Promise<void>
+  /** Newest first. */
   listParked(limit: number): Promise<Parked[]>
+  findParked(id: string): Promise<Parked | null>
+  /** False when nothing is parked under this id. */
+  unpark(id: string): Promise<boolean>
 }
 
 export interface Leases {

@@ -28,7 +28,7 @@ export interface Volumes {
 
   find(image: RbdImage, signal: AbortSignal): Promise<RbdState | null>
 
-  /** A missing image is INSTANCE_GONE. Waits for a monitor round (0.05-1 s, facts/ceph-dashboard.md 4). */
+  /** A missing image is INSTANCE_GONE. Waits for a round of Ceph's monitors (0.05-1 s, by `paxos_propose_interval`). */
   ensureSnapshot(snap: RbdSnap, signal: AbortSignal): Promise<void>
 
   /** Clone format 1 needs it, format 2 does not mind. */
@@ -39,7 +39,7 @@ export interface Volumes {
 
   /**
    * A clone of `source`, verified before it is believed: parent, size and the source's list of children agree
-   * (facts/ceph-dashboard.md 0.1: "exists" may be half made and read as zeros).
+   * (seen on Ceph 16.2 when a manager dies: a clone that "exists" may be half made and read as zeros).
    * - `half-made`: something of that name exists that fails the check and has no parent, or does not open
    * - `foreign`: something of that name exists with another parent
    * Refused for good is CLONE_REFUSED.

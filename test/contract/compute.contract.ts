@@ -16,7 +16,8 @@ export interface ComputeWorld {
   close(): Promise<void>
 
   cutOff?: (method: 'GET' | 'DELETE', when: 'before' | 'after') => void
-  answer?: (status: number) => void
+  /** The next call is answered with this status, and with this body or one of Nova's own words. */
+  answer?: (status: number, body?: unknown) => void
   voidTokens?: () => void
 }
 
@@ -99,6 +100,19 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       await expectFailure(compute.ensureTagAbsent(id, 'snapshot', patient()), 'NOVA_UNREACHABLE', /409/)
       world.answer(500)
       await expectFailure(compute.find(id, patient()), 'NOVA_UNREACHABLE', /500/)
+    })
+
+    it('a server in a cell that is down is neither gone nor shown half: NOVA_UNREACHABLE', async (test) => {
+      if (!world.answer) return test.skip()
+      const { id } = await world.makeServer([])
+      // Nova's "Handling Down Cells", from microversion 2.69 on
+      const ofDownCell = { id, status: 'UNKNOWN', created: '2026-11-23T10:00:00Z', tenant_id: 'x', links: [] }
+      world.answer(200, { server: { ...ofDownCell, user_id: 'y', 'OS-EXT-STS:power_state': 0 } })
+      await expectFailure(compute.find(id, patient()), 'NOVA_UNREACHABLE', /cell/)
+      world.answer(200, { servers: [ofDownCell] })
+      expect(await compute.tagged('snapshot', patient())).toEqual([])
+      world.answer(200, { server: { id } })
+      await expectFailure(compute.find(id, patient()), 'ANSWER_UNREADABLE', /name/)
     })
 
     it('a token that is no longer taken is renewed', async (test) => {

@@ -56,8 +56,8 @@ export function imagesWorld(cloud: Cloud): ImagesWorld {
       const bytes = cluster.read('images', id, 'snap', 0, cluster.info('images', id).sizeBytes)
       return createHash('md5').update(bytes).digest('hex')
     },
-    async queuedByNova(instance) {
-      const properties = { image_type: 'snapshot', instance_uuid: instance, base_image_ref: randomUUID() }
+    async queuedByNova(instance, inherited = {}) {
+      const properties = { ...inherited, image_type: 'snapshot', instance_uuid: instance, base_image_ref: randomUUID() }
       return service.create(admin, { owner: projects.tenant, visibility: 'private', ...properties }).id
     },
     async show(id) {
@@ -126,7 +126,8 @@ export function computeWorld(cloud: Cloud): ComputeWorld {
       if (answer.status !== 204) throw new Error(`DELETE server: ${String(answer.status)}`)
     },
     cutOff: (method, when) => next(method, when, { is: 'drop' }),
-    answer: (status) => next(undefined, 'before', error(status)),
+    answer: (status, body) =>
+      next(undefined, 'before', body === undefined ? error(status) : { is: 'answer', status, body }),
     voidTokens: () => next(undefined, 'before', error(401)),
     close: async () => cloud.faults.clear(),
   }

@@ -16,7 +16,7 @@ describeQueue('SQS by fauxqs', async () => {
   const server = await startFauxqs({ port: 0, host: '127.0.0.1', dataDir, logger: false })
   const attributes = { VisibilityTimeout: String(hiddenMs / 1000) }
   for (const step of ['thaw', 'sweep']) server.createQueue(`rbdsnap-${step}`, { attributes })
-  const endpoint = `http://127.0.0.1:${server.port}`
+  const endpoint = `http://127.0.0.1:${String(server.port)}`
   const client = new SQSClient({
     endpoint,
     region: 'us-east-1',
@@ -31,7 +31,9 @@ describeQueue('SQS by fauxqs', async () => {
       const answer = await client.send(new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10 }))
       return (answer.Messages ?? []).map(({ Body, ReceiptHandle }) => ({
         message: messageSchema.parse(JSON.parse(Body ?? '')),
-        acknowledge: async () => void (await client.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }))),
+        async acknowledge() {
+          await client.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }))
+        },
       }))
     },
     pass: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),

@@ -105,9 +105,14 @@ export async function fakeImagesWorld(): Promise<ImagesWorld> {
       const zeros = Buffer.alloc(ceph.image(volume(id)).sizeBytes - text.length)
       return createHash('md5').update(text).update(zeros).digest('hex')
     },
-    async queuedByNova(instance) {
+    async queuedByNova(instance, inherited = {}) {
       const id = randomUUID()
-      glance.create('nova', { id, owner: project, name: 'by-nova', properties: { instance_uuid: instance } })
+      glance.create('nova', {
+        id,
+        owner: project,
+        name: 'by-nova',
+        properties: { ...inherited, instance_uuid: instance },
+      })
       return id
     },
     async show(id) {

@@ -27,7 +27,7 @@ export interface ImagesWorld {
   /** MD5 of the RBD image's bytes */
   md5OfVolume(id: string): Promise<string>
   /** the record that nova-api makes before the compute starts */
-  queuedByNova(instance: string): Promise<string>
+  queuedByNova(instance: string, inherited?: Record<string, string>): Promise<string>
   show(id: string): Promise<ShownImage | null>
   /** the owner deletes it */
   remove(id: string): Promise<void>
@@ -193,6 +193,34 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
           minDiskGib: 2,
           properties: claim.properties,
         })
+      })
+
+      it("takes off what an earlier run's image had left on it", async () => {
+        const inherited = {
+          rbdsnap_run: randomUUID(),
+          rbdsnap_owner_protected: 'true',
+          rbdsnap_consistency: 'filesystem',
+          hw_disk_bus: 'scsi',
+        }
+        const instance = randomUUID()
+        const id = await world.queuedByNova(instance, inherited)
+        const own = { ...claim.properties, rbdsnap_owner_protected: 'true' }
+        await images.claim(id, { ...claim, properties: own }, patient())
+        const { properties } = (await world.show(id)) ?? {}
+        expect(properties).toMatchObject({ ...own, hw_disk_bus: 'scsi', instance_uuid: instance })
+        expect(properties).not.toHaveProperty('rbdsnap_consistency')
+
+        // what the first of two claims noted stays, also when the second does not repeat it
+        await images.claim(id, claim, patient())
+        expect((await world.show(id))?.properties).toEqual(properties)
+      })
+
+      it('twice at once is once, also when there is something to take off', async () => {
+        const id = await world.queuedByNova(randomUUID(), { rbdsnap_road: 'clone' })
+        await Promise.all([images.claim(id, claim, patient()), images.claim(id, claim, patient())])
+        const { properties } = (await world.show(id)) ?? {}
+        expect(properties).toMatchObject(claim.properties)
+        expect(properties).not.toHaveProperty('rbdsnap_road')
       })
 
       it('comes too late for an active image: NOVA_DID_IT, and nothing changes', async () => {

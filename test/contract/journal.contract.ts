@@ -173,6 +173,18 @@ export function describeJournal(name: string, make: () => Promise<JournalWays>):
       expect(await first.journal.listParked(10)).toEqual([entry('b', 2), entry('a', 1)])
       expect(await first.journal.listParked(1)).toEqual([entry('b', 2)])
     })
+
+    it('what is parked is found by its id until it is let go, once', async () => {
+      const { first, second } = await ways()
+      const entry = (id: string) => ({ id, atMs: 1, code: 'BAD_MESSAGE' as const, words: 'w', body: 'b' })
+      await first.journal.park(entry('a/b'))
+      await first.journal.park(entry('other'))
+      expect(await second.journal.findParked('a/b')).toEqual(entry('a/b'))
+      expect(await first.journal.unpark('a/b')).toBe(true)
+      expect(await second.journal.unpark('a/b')).toBe(false)
+      expect(await second.journal.findParked('a/b')).toBeNull()
+      expect(await second.journal.listParked(10)).toEqual([entry('other')])
+    })
   })
 
   describe(`${name}: the leases`, () => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Failure, type FailureCode } from '../../shared/failures.ts'
-import { properties as ours } from '../../shared/names.ts'
+import { properties as ours, propertyPrefix } from '../../shared/names.ts'
 import type { Images } from '../../shared/ports/images.ts'
 import { heeding } from './heed.ts'
 import { GlanceError, wholeOf, type Glance } from './glance.ts'
@@ -39,6 +39,9 @@ export function fakeImages(glance: Glance): Images {
         if (image.properties[ours.run] !== undefined && image.properties[ours.run] === properties[ours.run]) return
         throw new Failure('NOVA_DID_IT', `image ${id} is ${image.status}`)
       }
+      const isClaimed = image.properties[ours.run] !== undefined && image.properties[ours.run] === properties[ours.run]
+      const left = Object.keys(image.properties).filter((name) => name.startsWith(propertyPrefix))
+      for (const name of isClaimed ? [] : left) delete image.properties[name]
       image.hasFormats = true
       image.minDiskGib = minDiskGib
       image.isProtected = true

@@ -72,6 +72,8 @@ export function fakeJournal(): FakeJournal {
       if (!parked.has(entry.id)) parked.set(entry.id, copy(entry))
     },
     listParked: async (limit) => copy([...parked.values()].sort((a, b) => b.atMs - a.atMs).slice(0, limit)),
+    findParked: async (id) => copy(parked.get(id) ?? null),
+    unpark: async (id) => parked.delete(id),
   }
 
   const saveLease = async (lease: Lease): Promise<Lease | null> => {

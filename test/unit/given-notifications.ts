@@ -31,6 +31,8 @@ export interface Situation {
   server?: Server | null
   image?: Image | null
   ofInstance?: Image[]
+  /** images of others under ids that we would choose */
+  occupied?: Image[]
   journal?: RunRecord[]
   count?: { open: number; since: number }
   epoch?: number
@@ -42,10 +44,11 @@ export function inSituation(given: Situation = {}) {
   const records = new Map((given.journal ?? []).map((record) => [record.wish.run, record]))
   const claims: Record<string, string>[] = []
   const parked: Parked[] = []
+  const shown = [...(given.image === null ? [] : [given.image ?? queued()]), ...(given.occupied ?? [])]
   const { ports, calls } = portsOf({
     compute: { find: async () => (given.server === undefined ? server({ tags: ['snapshot'] }) : given.server) },
     images: {
-      find: async () => (given.image === undefined ? queued() : given.image),
+      find: async (id) => shown.find((i) => i.id === id) ?? null,
       ofInstance: async () => given.ofInstance ?? [queued()],
       claim: async (_id, { properties }) => {
         claims.push(properties)

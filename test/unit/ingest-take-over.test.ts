@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../../shared/failures.ts'
+import { imageOf, tagRun } from '../../shared/names.ts'
 import type { Image } from '../../shared/ports/images.ts'
-import { instance, nowMs, project, server } from './given.ts'
+import { instance, nowMs, project, server, tagWish } from './given.ts'
 import {
   novasImage,
   run,
@@ -42,15 +43,34 @@ describe('ingest of a snapshot that Nova begins', () => {
     })
     await byUs.act(started())
     expect(byUs.claims).toEqual([{ rbdsnap_run: run }])
+    const inherited = inSituation({
+      image: queued({ isProtected: true, properties: { instance_uuid: instance, rbdsnap_run: 'of the base image' } }),
+    })
+    await inherited.act(started())
+    expect(inherited.claims).toEqual([{ rbdsnap_run: run, rbdsnap_owner_protected: 'true' }])
+  })
+
+  it("in the legacy form takes Nova's image for Nova's, though it inherited our mark from the base image", async () => {
+    const properties = { instance_uuid: instance, rbdsnap_run: tagRun(instance, 'snapshot', 1) }
+    const { act, only } = inSituation({ ofInstance: [queued({ properties })] })
+    expect((await act(legacyStarted())).begun).toHaveLength(1)
+    expect(only()).toMatchObject({ wish: { run, image: novasImage } })
+  })
+
+  it("in the legacy form leaves an image alone that another project made under the instance's id", async () => {
+    const planted = queued({ id: 'cccccccc-0000-4000-8000-000000000001', owner: 'another' })
+    const { act, only } = inSituation({ ofInstance: [planted, queued({ createdAtMs: nowMs - 1_000 })] })
+    expect((await act(legacyStarted())).begun).toHaveLength(1)
+    expect(only()).toMatchObject({ wish: { run, image: novasImage } })
   })
 
   it('in the legacy form finds the image by its instance and its time, and begins the same run', async () => {
     const other = (id: string, more: Partial<Image>) => queued({ id, ...more })
     const ofInstance = [
       other('cccccccc-0000-4000-8000-000000000001', { createdAtMs: nowMs + 5_001 }),
-      other('cccccccc-0000-4000-8000-000000000002', {
-        properties: { instance_uuid: instance, rbdsnap_run: 'a tag run' },
-      }),
+      ...[1, 3].map((attempt) =>
+        other(imageOf(tagWish.run, attempt), { properties: { instance_uuid: instance, rbdsnap_run: tagWish.run } }),
+      ),
       queued({ createdAtMs: nowMs - 300 }),
       other('cccccccc-0000-4000-8000-000000000003', { createdAtMs: nowMs - 60_000 }),
     ]

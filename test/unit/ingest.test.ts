@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { ingest } from '../../functions/ingest.ts'
+import { Failure } from '../../shared/failures.ts'
 import { imageOf, tagRun } from '../../shared/names.ts'
-import { defaultRules } from '../../shared/rules.ts'
+import type { Image } from '../../shared/ports/images.ts'
+import { defaultRules, type Rule } from '../../shared/rules.ts'
 import type { Heard } from '../../shared/run.ts'
-import { context, instance, nowMs, portsOf, project, server } from './given.ts'
+import { context, image, instance, nowMs, portsOf, project, server } from './given.ts'
 import { heard, started, updated, inSituation, begun, type Situation } from './given-notifications.ts'
 
 describe('ingest of a tag', () => {
@@ -83,6 +85,64 @@ describe('ingest of a tag', () => {
     expect(await act({ is: 'tagged', instance, project, tag: 'snapshot' }, rules)).toEqual({ begun: [], woken: [] })
   })
 
+  it('that the sweep found goes by the rules, as the notification that was lost would have', async () => {
+    const found: Heard = { is: 'tagged', instance, project, tag: 'snapshot' }
+    const rule: Rule = { name: 'gold', events: ['instance.update'], then: 'tag', quiesce: 'require', why: 'x' }
+    const withRules = (...rules: Rule[]) => ({ ...defaultRules, rules: [...rules, ...defaultRules.rules] })
+    const ignored = inSituation()
+    const never: Rule = { ...rule, projects: [project], then: 'ignore' }
+    expect(await ignored.act(found, withRules(never))).toEqual({ begun: [], woken: [] })
+    const elsewhere = inSituation()
+    await elsewhere.act(found, withRules({ ...rule, projects: ['another'] }))
+    expect(elsewhere.only()?.wish).toMatchObject({ rule: 'tag', quiesce: 'auto' })
+    const first = inSituation()
+    await first.act(found, withRules(rule))
+    expect(first.only()?.wish).toMatchObject({ rule: 'gold', quiesce: 'require' })
+    const others = inSituation()
+    await others.act(found, { ...defaultRules, rules: [{ ...rule, events: ['instance.create.end'] }] })
+    expect(others.records.size).toBe(0)
+  })
+
+  const id = tagRun(instance, 'snapshot', 1)
+  const under = (attempt: number, more: Partial<Image>) => image({ id: imageOf(id, attempt), properties: {}, ...more })
+
+  it.each([
+    ['the second, when somebody has made an image under the first', 2, [under(1, { owner: 'another' })]],
+    ['the second, when his image bears our mark', 2, [under(1, { owner: 'another', properties: { rbdsnap_run: id } })]],
+    ['the third, when he has two', 3, [under(1, {}), under(2, {})]],
+    ['the first, when the image is our own', 1, [under(1, { properties: { rbdsnap_run: id } })]],
+    ['the first, when he has them all: it is refused for all to see', 1, [under(1, {}), under(2, {}), under(3, {})]],
+  ])('takes an image id that is free: %s', async (_which, attempt, occupied) => {
+    const { act, only } = inSituation({ occupied })
+    await act(updated('snapshot'))
+    expect(only()?.wish.image).toBe(imageOf(id, attempt))
+  })
+
+  it('does not wait for Glance to choose one', async () => {
+    const { ports } = portsOf({
+      compute: { find: async () => server({ tags: ['snapshot'] }) },
+      images: { find: () => Promise.reject(new Failure('GLANCE_UNREACHABLE', 'x')) },
+      journal: {
+        find: async () => null,
+        tagEpoch: async () => 1,
+        reserve: async (record) => ({ record, isNew: true }),
+        countOf: async () => ({ open: 0, since: 0 }),
+      },
+    })
+    const message = { v: 1, step: 'ingest', tries: 0, heard: updated('snapshot') } as const
+    const { begun: made } = await ingest(message, ports, context())
+    expect(made[0]?.record.wish.image).toBe(imageOf(id, 1))
+  })
+
+  it('asks Glance once for an id, and not again for a run that has one', async () => {
+    const usual = inSituation()
+    await usual.act(updated('snapshot'))
+    expect(usual.calls.filter((call) => call.startsWith('glance'))).toEqual([`glance.find ${imageOf(id, 1)}`])
+    const again = inSituation({ journal: [await begun(updated('snapshot'), 0)] })
+    expect((await again.act(updated('snapshot'))).begun).toHaveLength(1)
+    expect(again.calls.filter((call) => call.startsWith('glance'))).toEqual([])
+  })
+
   it.each<[string, Situation, string]>([
     [
       'the notification names another project than Nova does',
@@ -112,6 +172,7 @@ describe('the limits', () => {
     const asked: unknown[] = []
     const { ports } = portsOf({
       compute: { find: async () => server({ tags: ['snapshot'] }) },
+      images: { find: async () => null },
       journal: {
         find: async () => null,
         tagEpoch: async () => 1,

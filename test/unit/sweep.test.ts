@@ -4,29 +4,10 @@ import { tagRun } from '../../shared/names.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import type { Lease, RunRecord } from '../../shared/ports/journal.ts'
 import type { Message } from '../../shared/run.ts'
-import { context, due, instance, leasesOf, nowMs, portsOf, project, server, snapped, tagWish } from './given.ts'
+import { fakeClock } from '../fakes/clock.ts'
+import { record } from './given-record.ts'
+import { context, instance, leasesOf, nowMs, portsOf, project, server } from './given.ts'
 
-function record(more: Partial<RunRecord> = {}): RunRecord {
-  return {
-    wish: tagWish,
-    version: 3,
-    createdAtMs: nowMs - 120_000,
-    updatedAtMs: nowMs - 60_000,
-    hop: 4,
-    message: due<'clone'>({ step: 'clone', ...snapped }),
-    dueAtMs: nowMs - 60_000,
-    claim: null,
-    lost: 0,
-    undos: [],
-    timeline: [],
-    progress: null,
-    outcome: null,
-    code: null,
-    reason: null,
-    endedAtMs: null,
-    ...more,
-  }
-}
 function freezeOf(askedMsAgo: number): Lease {
   const freeze = { askedAtMs: nowMs - askedMsAgo, isConfirmed: true }
   return { key: `instance/${instance}`, version: 1, holder: 'a run', epoch: 7, untilMs: nowMs, freeze, thawed: null }
@@ -85,7 +66,40 @@ describe('the broom, over runs', () => {
     expect(await act()).toMatchObject({ sentAgain: 1 })
     expect(sent).toEqual([lost.message])
     expect(saved).toEqual([{ ...lost, dueAtMs: nowMs }])
-    expect(calls).toContain(`journal.overdue ${nowMs - 30_000} 200`)
+    expect(calls).toContain(`journal.overdue ${nowMs - 30_000} 2000`)
+  })
+
+  it('doubles the pause between the copies of a message that only waits in a backlog, up to a quarter of an hour', async () => {
+    const clock = fakeClock(nowMs)
+    let waiting = record({ updatedAtMs: nowMs, dueAtMs: nowMs })
+    const copiesAtMs: number[] = []
+    const { ports } = portsOf({
+      compute: { tagged: async () => [] },
+      journal: {
+        overdue: async (beforeMs) => (waiting.dueAtMs < beforeMs ? [waiting] : []),
+        save: async (r) => (waiting = r),
+      },
+      queue: { send: async () => void copiesAtMs.push(clock.nowMs() - nowMs) },
+      leases: leasesOf(),
+    })
+    for (let ms = 0; ms <= 4_000_000; ms += 10_000) {
+      clock.advanceTo(nowMs + ms)
+      await sweep(ports, context({}, clock))
+    }
+    expect(copiesAtMs.map((ms) => ms / 1_000)).toEqual([40, 80, 160, 320, 640, 1_280, 2_180, 3_080, 3_980])
+  })
+
+  it('sees past those whose copy is not due yet', async () => {
+    const paused = record({ updatedAtMs: nowMs - 600_000, dueAtMs: nowMs - 60_000 })
+    const lost = record()
+    const { act, sent } = inSituation({ overdue: [...Array.from({ length: 300 }, () => paused), lost] })
+    expect(await act()).toMatchObject({ sentAgain: 1 })
+    expect(sent).toHaveLength(1)
+  })
+
+  it('sends no more than 200 at once', async () => {
+    const { act } = inSituation({ overdue: Array.from({ length: 300 }, () => record()) })
+    expect(await act()).toMatchObject({ sentAgain: 200 })
   })
 
   it('leaves a run alone that somebody works on, until his claim is over', async () => {
