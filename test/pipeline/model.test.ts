@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import type { Server } from '../../shared/ports/compute.ts'
+import { tagWishes } from '../../shared/rules.ts'
+import type { Message } from '../../shared/run.ts'
 import type { NovaPlan } from '../fakes/nova.ts'
 import { makeWorld, type World } from '../fakes/world.ts'
 import { makeEngine, type Engine } from '../support/engine.ts'
@@ -84,9 +86,14 @@ it('whatever happens in whatever order, what must never happen does not', async 
       await model.toRest()
       expect([...violationsAtRest(model.world, model.leeway()), ...parkedForNoReason(model.world)]).toEqual([])
     }),
-    { numRuns: Number(process.env['RBDSNAP_MODEL_RUNS'] ?? 300), interruptAfterTimeLimit: 60_000 },
+    {
+      numRuns: Number(process.env['RBDSNAP_MODEL_RUNS'] ?? 300),
+      // The same runs each time; another seed looks elsewhere, and one that failed is seen again.
+      seed: Number(process.env['RBDSNAP_MODEL_SEED'] ?? 20_261_123),
+      interruptAfterTimeLimit: Number(process.env['RBDSNAP_MODEL_MS'] ?? 60_000),
+    },
   )
-}, 90_000)
+}, 1_800_000)
 
 interface Model {
   world: World
@@ -154,7 +161,7 @@ async function applyTo(
       if (held) queue.duplicate(held)
       return
     case 'lose':
-      if (held) queue.lose(held)
+      if (held && !isOnlyWord(held.sent.message)) queue.lose(held)
       return
     case 'together': {
       let { order } = one
@@ -192,6 +199,12 @@ async function applyTo(
       world.volumes.loseTasks()
       world.tempo.halfMade = one.leaves
   }
+}
+
+/** Nova cannot be asked for `snapshot:NAME` without knowing the name: what is lost of it, before a run is reserved, is lost. */
+function isOnlyWord(message: Message): boolean {
+  if (message.step !== 'ingest' || message.heard.is !== 'notification') return false
+  return tagWishes(message.heard.tags ?? []).some((wish) => wish.name !== null)
 }
 
 /** A person is called only when Nova left something in the way, or when something was down for longer than patience lasts. */
