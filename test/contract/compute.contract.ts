@@ -82,7 +82,7 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
 
     for (const when of ['before', 'after'] as const) {
       it(`answers lost ${when} the effect change nothing in what there is at the end`, async (test) => {
-        if (!world.cutOff) return test.skip()
+        if (!world.cutOff) return test.skip('this world has no cutOff')
         const { id } = await world.makeServer(['snapshot'])
         world.cutOff('DELETE', when)
         await expectFailure(compute.ensureTagAbsent(id, 'snapshot', patient()), 'NOVA_UNREACHABLE')
@@ -92,7 +92,7 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
     }
 
     it('a refusal is not taken for an absence', async (test) => {
-      if (!world.answer) return test.skip()
+      if (!world.answer) return test.skip('this world has no answer')
       const { id } = await world.makeServer(['snapshot'])
       world.answer(403)
       await expectFailure(compute.find(id, patient()), 'NOVA_REFUSED', /403/)
@@ -103,7 +103,7 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
     })
 
     it('a server in a cell that is down is neither gone nor shown half: NOVA_UNREACHABLE', async (test) => {
-      if (!world.answer) return test.skip()
+      if (!world.answer) return test.skip('this world has no answer')
       const { id } = await world.makeServer([])
       // Nova's "Handling Down Cells", from microversion 2.69 on
       const ofDownCell = { id, status: 'UNKNOWN', created: '2026-11-23T10:00:00Z', tenant_id: 'x', links: [] }
@@ -116,7 +116,7 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
     })
 
     it('a token that is no longer taken is renewed', async (test) => {
-      if (!world.voidTokens) return test.skip()
+      if (!world.voidTokens) return test.skip('this world has no voidTokens')
       const { id } = await world.makeServer([])
       world.voidTokens()
       expect(await compute.find(id, patient())).not.toBeNull()

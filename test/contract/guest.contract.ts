@@ -82,7 +82,7 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
     })
 
     it('whose freeze is never answered may be frozen, and can be thawed', async (test) => {
-      if (!world.neverAnswersFreeze) return test.skip()
+      if (!world.neverAnswersFreeze) return test.skip('this world has no neverAnswersFreeze')
       const id = await world.makeServer('on')
       await world.neverAnswersFreeze(id, true)
       await expectFailure(guest.freeze(id, patient()), 'GUEST_UNREACHABLE')
@@ -93,7 +93,7 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
     })
 
     it('understands its agent also after a client that died in the middle of a request', async (test) => {
-      if (!world.halfARequest) return test.skip()
+      if (!world.halfARequest) return test.skip('this world has no halfARequest')
       const id = await world.makeServer('on')
       await world.halfARequest(id)
       await guest.freeze(id, patient())

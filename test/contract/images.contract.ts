@@ -295,7 +295,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
       registering(() => newer ?? images, 'with POST /locations where it is offered')
 
       it('takes locations while it hides them', async (test) => {
-        if (!newer || !world.hideLocations) return test.skip()
+        if (!newer || !world.hideLocations) return test.skip('this world cannot show it')
         const { id } = await queued()
         const { url, sizeBytes } = await world.makeVolume(id)
         world.hideLocations(true)
@@ -305,7 +305,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
     })
 
     it('a Glance that hides locations and has no other way is LOCATION_REFUSED', async (test) => {
-      if (!world.hideLocations) return test.skip()
+      if (!world.hideLocations) return test.skip('this world has no hideLocations')
       const { id } = await queued()
       const { url, sizeBytes } = await world.makeVolume(id)
       world.hideLocations(true)
@@ -366,7 +366,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
       })
 
       it('that is too large is QUOTA', async (test) => {
-        if (!world.limitSize) return test.skip()
+        if (!world.limitSize) return test.skip('this world has no limitSize')
         const { id } = await queued()
         world.limitSize(mebibyte)
         const work = images.upload(id, content(64 * mebibyte).stream, patient()).finally(() => world.limitSize?.(0))
@@ -420,7 +420,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
 
     for (const when of ['before', 'after'] as const) {
       it(`answers lost ${when} the effect change nothing in what there is at the end`, async (test) => {
-        if (!world.cutOff) return test.skip()
+        if (!world.cutOff) return test.skip('this world has no cutOff')
         const made = record()
         const { id } = made
         const again = (work: () => Promise<unknown>) => untilDone(work, () => true)
@@ -443,20 +443,20 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
     }
 
     it('a busy Glance says when to come again', async (test) => {
-      if (!world.answer) return test.skip()
+      if (!world.answer) return test.skip('this world has no answer')
       world.answer(503, { 'retry-after': '7' })
       const failure = await images.find(randomUUID(), patient()).catch((error: unknown) => error)
       expect(failure).toMatchObject({ code: 'GLANCE_UNREACHABLE', retryInMs: 7_000 })
     })
 
     it("an answer that is not Glance's is quoted, without its markup", async (test) => {
-      if (!world.answer) return test.skip()
+      if (!world.answer) return test.skip('this world has no answer')
       world.answer(200, { 'content-type': 'text/html' })
       await expectFailure(images.find(randomUUID(), patient()), 'ANSWER_UNREADABLE', /Glance answered 200/)
     })
 
     it('a token that is no longer taken is renewed', async (test) => {
-      if (!world.voidTokens) return test.skip()
+      if (!world.voidTokens) return test.skip('this world has no voidTokens')
       const { id } = await queued()
       world.voidTokens()
       expect(await images.find(id, patient())).not.toBeNull()

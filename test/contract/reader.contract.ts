@@ -51,7 +51,7 @@ export function describeReader(name: string, make: () => Promise<ReaderWorld>): 
     })
 
     it('cut short ends with an error', async (test) => {
-      if (!world.cutOff) return test.skip()
+      if (!world.cutOff) return test.skip('this world has no cutOff')
       const { snap } = await world.makeSnapshot(world.clusters.home)
       const stream = world.reader.read(world.clusters.home, snap, patient()).getReader()
       expect((await stream.read()).done).toBe(false)

@@ -358,7 +358,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('a call that is never answered ends with its caller', async (test) => {
-      if (!world.hang) return test.skip()
+      if (!world.hang) return test.skip('this world has no hang')
       const disk = await world.makeDisk()
       const { callOff } = world.hang()
       await expectFailure(volumes.find(disk, AbortSignal.timeout(200)), 'TIMEOUT')
@@ -368,7 +368,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
 
     for (const when of ['before', 'after'] as const) {
       it(`answers lost ${when} the effect change nothing in what there is at the end`, async (test) => {
-        if (!world.cutOff) return test.skip()
+        if (!world.cutOff) return test.skip('this world has no cutOff')
         const disk = await world.makeDisk()
         const source = at(disk, 's')
         const child = inImages()
@@ -399,7 +399,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     }
 
     it('long work is said to run, and is done in the end', async (test) => {
-      if (!world.slowDown) return test.skip()
+      if (!world.slowDown) return test.skip('this world has no slowDown')
       const { source, child } = await clone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
@@ -425,7 +425,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('work that died with its gateway is begun again', async (test) => {
-      if (!world.killGateway || !world.slowDown) return test.skip()
+      if (!world.killGateway || !world.slowDown) return test.skip('this world cannot show it')
       const { source, child } = await clone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
@@ -452,7 +452,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
 
     for (const form of ['no-parent', 'unknown-child', 'unopenable'] as const) {
       it(`a clone whose manager dies in it (${form}) is never believed`, async (test) => {
-        if (!world.killInClone) return test.skip()
+        if (!world.killInClone) return test.skip('this world has no killInClone')
         const { source } = await frozenDisk()
         const child = inImages()
         world.killInClone(form)
@@ -480,7 +480,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('a manager on standby names the active one', async (test) => {
-      if (!world.atStandby) return test.skip()
+      if (!world.atStandby) return test.skip('this world has no atStandby')
       const disk = await world.makeDisk()
       const snap = at(disk, 's')
       await world.atStandby().ensureSnapshot(snap, patient())
@@ -488,7 +488,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('another manager takes over, and nobody notices', async (test) => {
-      if (!world.failOver) return test.skip()
+      if (!world.failOver) return test.skip('this world has no failOver')
       const { disk } = await frozenDisk()
       for (const snap of ['during', 'after']) {
         const work = volumes.ensureSnapshot(at(disk, snap), patient()).catch(() => undefined)
@@ -503,7 +503,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('a token that is no longer taken is renewed', async (test) => {
-      if (!world.voidTokens) return test.skip()
+      if (!world.voidTokens) return test.skip('this world has no voidTokens')
       const disk = await world.makeDisk()
       // tokens have whole seconds
       await new Promise((resolve) => setTimeout(resolve, 1_100))
@@ -513,7 +513,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('a refused password is not tried again and again: ten wrong ones lock the user', async (test) => {
-      if (!world.withWrongPassword || !world.voidTokens) return test.skip()
+      if (!world.withWrongPassword || !world.voidTokens) return test.skip('this world cannot show it')
       const disk = await world.makeDisk()
       const wrong = world.withWrongPassword()
       const together = Array.from({ length: 12 }, () => codeOf(wrong.find(disk, patient())))
@@ -525,7 +525,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('what the gateway cannot show is neither absent nor removed', async (test) => {
-      if (!world.hide) return test.skip()
+      if (!world.hide) return test.skip('this world has no hide')
       const disk = await world.makeDisk()
       await world.hide(disk)
       await expectFailure(volumes.find(disk, patient()), 'CEPH_REFUSED')
