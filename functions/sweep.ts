@@ -6,7 +6,7 @@ import { isRunMessage, messageVersion } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
 
 /**
- * The broom, on a schedule and at start: whatever the bus, a queue or a process lost is found again in the journal and in
+ * The broom, once a minute: whatever the bus, a queue or a process lost is found again in the journal and in
  * Nova. It only sends; what it sends is safe twice. It never deletes.
  */
 export async function sweep(ports: Ports, ctx: Context): Promise<{ thawed: number; sentAgain: number; found: number }> {

@@ -291,6 +291,12 @@ function finish(timeline: StepRecord[], decision: Decision, acted: Acted, now: n
   return [...timeline.slice(0, -1), { ...last, ...said, outcome, endedAtMs: isOver ? now : null }]
 }
 
+/**
+ * A message whose function never answers is set aside after so many deliveries, in every engine: more than the deaths after
+ * which the driver gives a run up before its image is active. What is set aside of a run the sweep sends again.
+ */
+export const mostReceives = 20
+
 /** How long the queue must hide a message: until its function is stopped and its claim is over. */
 export function visibilityMs(step: keyof typeof pipeline | keyof typeof besides): number {
   return (

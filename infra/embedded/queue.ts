@@ -1,5 +1,5 @@
 import { startFauxqs } from 'fauxqs'
-import { visibilityMs } from '../../shared/drive.ts'
+import { mostReceives, visibilityMs } from '../../shared/drive.ts'
 import { besides, pipeline, type QueueStep } from '../../shared/pipeline.ts'
 
 /**
@@ -7,8 +7,6 @@ import { besides, pipeline, type QueueStep } from '../../shared/pipeline.ts'
  * fauxqs calls itself a development tool; a production site uses SQS (docs/operate.md).
  */
 export const queueSteps = [...Object.keys(besides), ...Object.keys(pipeline)] as QueueStep[]
-/** A message whose function never answers is set aside after so many deliveries; the driver counts deaths and gives up long before. */
-export const mostReceives = 20
 
 const accountId = '000000000000'
 export function queuePrefix(endpoint: string): string {

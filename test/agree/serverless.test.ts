@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { settingNames } from '../../shared/config.ts'
-import { visibilityMs } from '../../shared/drive.ts'
+import { mostReceives, visibilityMs } from '../../shared/drive.ts'
 import { besides, cephAtOnce, pipeline, type QueueStep } from '../../shared/pipeline.ts'
 import { message } from '../../shared/run.ts'
 
@@ -74,7 +74,7 @@ describe.each(steps)('%s', (step) => {
         QueueName: `rbdsnap-\${sls:stage}-${step}`,
         VisibilityTimeout: visibilityMs(step) / 1000,
         RedrivePolicy: {
-          maxReceiveCount: 5,
+          maxReceiveCount: mostReceives,
           deadLetterTargetArn: { 'Fn::GetAtt': [resourceOf(step, 'Dead'), 'Arn'] },
         },
       },

@@ -295,7 +295,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
       registering(() => newer ?? images, 'with POST /locations where it is offered')
 
       it('takes locations while it hides them', async (test) => {
-        if (!newer || !world.hideLocations) return test.skip('this world cannot show it')
+        if (!newer || !world.hideLocations) return test.skip('this world has no withLocationApi or hideLocations')
         const { id } = await queued()
         const { url, sizeBytes } = await world.makeVolume(id)
         world.hideLocations(true)

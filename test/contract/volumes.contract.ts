@@ -425,7 +425,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('work that died with its gateway is begun again', async (test) => {
-      if (!world.killGateway || !world.slowDown) return test.skip('this world cannot show it')
+      if (!world.killGateway || !world.slowDown) return test.skip('this world has no killGateway or slowDown')
       const { source, child } = await clone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
@@ -513,7 +513,8 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
     })
 
     it('a refused password is not tried again and again: ten wrong ones lock the user', async (test) => {
-      if (!world.withWrongPassword || !world.voidTokens) return test.skip('this world cannot show it')
+      if (!world.withWrongPassword || !world.voidTokens)
+        return test.skip('this world has no withWrongPassword or voidTokens')
       const disk = await world.makeDisk()
       const wrong = world.withWrongPassword()
       const together = Array.from({ length: 12 }, () => codeOf(wrong.find(disk, patient())))

@@ -1,4 +1,4 @@
-import { visibilityMs } from '../../shared/drive.ts'
+import { mostReceives, visibilityMs } from '../../shared/drive.ts'
 import { message as messageSchema, type Message } from '../../shared/run.ts'
 import type { Queue } from '../../shared/ports/queue.ts'
 import type { FakeClock } from './clock.ts'
@@ -22,7 +22,6 @@ export interface Sent {
 
 /** SQS refuses more than 900 s and rounds to seconds; a message that is taken and never deleted comes again. */
 const longestDelayMs = 900_000
-const mostReceives = 5
 
 /** `untilSent`: shown only after the message of that number */
 type Harm = 'lose' | 'double' | { untilSent: number }
