@@ -1,5 +1,5 @@
 import { Failure } from '../shared/failures.ts'
-import { ensureRecord } from '../shared/image-record.ts'
+import { diskBytesOf, ensureRecord } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
 import { isOurVolume } from '../shared/undo.ts'
 import { glanceSnapName, glanceVolume, properties, show, sourceSnap, temporaryCopy } from '../shared/names.ts'
@@ -62,9 +62,11 @@ async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): P
     await makeRoom(run, ports, ctx)
     await ensureRecord(wish, ports, ctx)
     await ports.images.setProperties(wish.image, { [properties.road]: 'upload' }, ctx.signal)
+    const { uploadFormat } = ctx.settings
+    if (uploadFormat !== 'raw') await ports.images.setDiskFormat(wish.image, uploadFormat, ctx.signal)
     const bytes = ports.reader.read(disk.cluster, sourceSnap(wish, disk), ctx.signal)
     const sent = await ports.images.upload(wish.image, bytes, ctx.signal)
-    if (sent.sizeBytes !== disk.sizeBytes) {
+    if (uploadFormat === 'raw' && sent.sizeBytes !== disk.sizeBytes) {
       throw new Failure(
         'ANSWER_UNREADABLE',
         `image ${wish.image} has ${sent.sizeBytes} bytes, its disk ${disk.sizeBytes}.`,
@@ -74,10 +76,10 @@ async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): P
     throw new Failure('NAME_TAKEN', `image ${wish.image} is active and not ours.`)
   } else if (image.properties[properties.road] !== 'upload') {
     throw new Failure('NOVA_DID_IT', `image ${wish.image} is active, and not from our upload.`)
-  } else if (image.sizeBytes !== disk.sizeBytes) {
+  } else if (diskBytesOf(image) !== disk.sizeBytes) {
     throw new Failure(
       'ANSWER_UNREADABLE',
-      `image ${wish.image} has ${image.sizeBytes} bytes, its disk ${disk.sizeBytes}.`,
+      `image ${wish.image} has ${diskBytesOf(image)} bytes, its disk ${disk.sizeBytes}.`,
     )
   }
   const usableMs = ctx.clock.nowMs() - wish.requestedAtMs

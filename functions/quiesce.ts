@@ -34,7 +34,7 @@ export const quiesce: Step<'quiesce'> = async (run, ports, ctx) => {
   const lease = await ports.leases.take(instanceLease(wish.instance), wish.run, now, now + leaseMs(ctx))
   if (!lease) return { is: 'waiting', inMs: 1_000 }
   if (lease.freeze) return startOver(wish.instance, lease, ports, ctx)
-  const silence = await silenceOf(wish.instance, ports, ctx)
+  const silence = await silenceOf(wish.instance, policy, ports, ctx)
   if (silence) {
     await release(lease, ctx.clock.nowMs(), ports)
     if (policy === 'require') throw silence
@@ -47,9 +47,11 @@ export const quiesce: Step<'quiesce'> = async (run, ports, ctx) => {
  * A channel with nobody behind it: asked before anything is noted, because a freeze that was asked for and not answered has to
  * be taken for a freeze until the guest says that it is none, which this guest never will.
  */
-async function silenceOf(instance: string, ports: Ports, ctx: Context): Promise<Failure | null> {
+async function silenceOf(instance: string, policy: QuiescePolicy, ports: Ports, ctx: Context): Promise<Failure | null> {
+  if (policy === 'require' && ports.guest.proves !== 'filesystem')
+    return new Failure('QUIESCE_UNAVAILABLE', 'RBDSNAP_GUEST stops guests, and does not flush their file systems.')
   try {
-    await ports.guest.state(instance, ctx.signal)
+    await ports.guest.reach(instance, ctx.signal)
     return null
   } catch (error) {
     if (error instanceof Failure) return error

@@ -4,49 +4,69 @@ import { isOff } from '../shared/server-state.ts'
 import { lambda } from '../shared/lambda.ts'
 import { sourceSnap } from '../shared/names.ts'
 import type { Consistency, MessageOf } from '../shared/run.ts'
-import { clusterOf, type Context, type Ports, type Step } from '../shared/step.ts'
+import { clusterOf, type Context, type Outcome, type Ports, type Step } from '../shared/step.ts'
 
 /**
- * One `snap create`, and nothing else, inside the window; then the thaw, at once. The verdict is by evidence: frozen before
- * and frozen after, in the epoch of our own freeze, is `filesystem`; anything less is `crash`, with the reason in words.
+ * One `snap create`, and nothing else, inside the window; then the thaw, at once. The verdict is by evidence: the freeze of our
+ * own epoch held before and after; anything less is `crash`, with the reason in words.
+ *
+ * Order: take the window (the freeze is noted as unconfirmed again) -> has it held? -> `snap create` -> has it held? -> thaw.
+ * Asking may freeze a guest anew that had thawed (shared/ports/guest.ts). From the note on the armed thaw therefore comes back
+ * until no freeze can arrive any more, and whoever finds the note, as after a crash, can no longer vouch for this freeze.
  */
 export const snapshot: Step<'snapshot'> = async (run, ports, ctx) => {
-  const { wish, disk, policy, freeze } = run
-  const volumes = clusterOf(disk, ports)
-  const snap = sourceSnap(wish, disk)
-  if (freeze.is !== 'frozen') {
-    await volumes.ensureSnapshot(snap, ctx.signal)
-    return { is: 'done', next: { step: 'clone', wish, disk, why: [], consistency: await unfrozen(run, ports, ctx) } }
-  }
-  const wasFrozen = await isFrozen(run, ports, ctx)
-  if (!wasFrozen && policy === 'require') {
-    throw new Failure('QUIESCE_LOST', `instance ${wish.instance} was thawed before its disk was snapshotted.`)
-  }
-  try {
-    await volumes.ensureSnapshot(snap, ctx.signal)
-  } catch (error) {
-    // Nothing is gained by standing still while Ceph is away. Should this thaw fail, the armed one follows.
-    await thawNow(run, freeze, ports, ctx).catch(() => undefined)
-    throw error
-  }
-  const isStill = wasFrozen && (await isFrozen(run, ports, ctx))
-  const frozenMs = await thawNow(run, freeze, ports, ctx)
-  if (!isStill && policy === 'require') {
-    throw new Failure('QUIESCE_LOST', `instance ${wish.instance} was thawed while its disk was snapshotted.`)
-  }
-  const consistency: Consistency = isStill
-    ? { verdict: 'filesystem', why: 'the guest was frozen before and after the snapshot', frozenMs }
-    : { verdict: 'crash', why: `the guest thawed ${wasFrozen ? 'during' : 'before'} the snapshot`, frozenMs }
-  return { is: 'done', next: { step: 'clone', wish, disk, consistency, why: [] } }
+  const { wish, disk, freeze } = run
+  if (freeze.is === 'frozen') return inWindow(run, freeze, ports, ctx)
+  await clusterOf(disk, ports).ensureSnapshot(sourceSnap(wish, disk), ctx.signal)
+  return { is: 'done', next: { step: 'clone', wish, disk, why: [], consistency: await unfrozen(run, ports, ctx) } }
 }
 
 type Frozen = Extract<MessageOf<'snapshot'>['freeze'], { is: 'frozen' }>
 
-async function isFrozen(run: MessageOf<'snapshot'>, ports: Ports, ctx: Context): Promise<boolean> {
-  if (run.freeze.is !== 'frozen') return false
-  const lease = await ports.leases.find(instanceLease(run.wish.instance))
-  const isOurs = lease?.epoch === run.freeze.epoch && lease.freeze !== null
-  return isOurs && (await ports.guest.state(run.wish.instance, ctx.signal)) === 'frozen'
+async function inWindow(
+  run: MessageOf<'snapshot'>,
+  freeze: Frozen,
+  ports: Ports,
+  ctx: Context,
+): Promise<Outcome<'snapshot'>> {
+  const { wish, disk, policy } = run
+  const isOurs = await take(wish.instance, freeze, ports, ctx)
+  const hasHeld = async () => isOurs && ports.guest.hasHeld(wish.instance, ctx.signal)
+  let before = false
+  let after = false
+  try {
+    before = await hasHeld()
+    if (!before && policy === 'require')
+      throw new Failure('QUIESCE_LOST', `instance ${wish.instance} was thawed before its disk was snapshotted.`)
+    await clusterOf(disk, ports).ensureSnapshot(sourceSnap(wish, disk), ctx.signal)
+    after = before && (await hasHeld())
+  } catch (error) {
+    // Nothing is gained by standing still. Should this thaw fail, the armed one follows.
+    await thawNow(run, freeze, ports, ctx).catch(() => undefined)
+    throw error
+  }
+  const frozenMs = await thawNow(run, freeze, ports, ctx)
+  if (!after && policy === 'require')
+    throw new Failure('QUIESCE_LOST', `instance ${wish.instance} was thawed while its disk was snapshotted.`)
+  return { is: 'done', next: { step: 'clone', wish, disk, why: [], consistency: { ...verdict(), frozenMs } } }
+
+  function verdict(): Pick<Consistency, 'verdict' | 'why'> {
+    if (!after) return { verdict: 'crash', why: `the guest thawed ${before ? 'during' : 'before'} the snapshot` }
+    if (ports.guest.proves === 'filesystem')
+      return { verdict: 'filesystem', why: 'the guest was frozen before and after the snapshot' }
+    return { verdict: 'crash', why: 'the guest was paused before and after the snapshot, its file systems not flushed' }
+  }
+}
+
+/**
+ * In our epoch, and confirmed: no delivery has asked in it before, so nothing but `quiesce` can have frozen this guest. And within
+ * the budget: the armed thaw counts from `askedAtMs` how long another freeze may still be on its way.
+ */
+async function take(instance: string, { epoch, askedAtMs }: Frozen, ports: Ports, ctx: Context): Promise<boolean> {
+  if (ctx.clock.nowMs() - askedAtMs > ctx.settings.freezeBudgetMs) return false
+  const lease = await ports.leases.find(instanceLease(instance))
+  if (lease?.epoch !== epoch || !lease.freeze?.isConfirmed) return false
+  return (await ports.leases.save({ ...lease, freeze: { askedAtMs, isConfirmed: false } })) !== null
 }
 
 /** How long the guest stood still: until now, or until somebody else thawed it. */
@@ -54,12 +74,17 @@ async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: P
   const lease = await ports.leases.find(instanceLease(wish.instance))
   // In another epoch our freeze is over, and another run's may hold.
   const isOurs = lease?.epoch === freeze.epoch && lease.freeze !== null
-  const isOver = isOurs && (await isThawed(wish.instance, ports, ctx))
+  const isOver = isOurs && (await isThawed(wish.instance, ports, ctx).catch(unheard))
   const now = ctx.clock.nowMs()
-  // If it is not over, the armed thaw sees to it.
+  // If it is not over, the armed thaw sees to it. What was seen of the freeze stands.
   if (isOver) await release(lease, now, ports)
   const thawedAtMs = lease?.thawed?.epoch === freeze.epoch ? lease.thawed.atMs : now
   return thawedAtMs - freeze.askedAtMs
+}
+
+function unheard(error: unknown): false {
+  if (error instanceof Failure) return false
+  throw error
 }
 
 async function unfrozen(run: MessageOf<'snapshot'>, ports: Ports, ctx: Context): Promise<Consistency> {

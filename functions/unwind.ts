@@ -1,4 +1,5 @@
 import { dropAbandonedDisk, mayStillBeRemoved } from '../shared/abandoned-disk.ts'
+import { diskBytesOf } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
 import { glanceVolume, locationUrl, properties, sourceSnap } from '../shared/names.ts'
 import type { Draft, MessageOf } from '../shared/run.ts'
@@ -45,7 +46,7 @@ async function goForward(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): 
   // In a take-over Nova's own image is at the same location, without a parent: only what was noted on it tells ours from it.
   if (road !== 'clone' && road !== 'copy' && road !== 'upload') return null
   const isElsewhere = image.locations.length > 0 && !image.locations.includes(url)
-  if (isElsewhere || image.sizeBytes !== disk.sizeBytes) return null
+  if (isElsewhere || diskBytesOf(image) !== disk.sizeBytes) return null
   return { step: 'flatten', wish, disk, consistency, why, road, usableMs: ctx.clock.nowMs() - wish.requestedAtMs }
 }
 

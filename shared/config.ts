@@ -28,23 +28,31 @@ const schema = z.object({
   OS_AUTH_URL: url,
   OS_USERNAME: z.optional(text),
   OS_PASSWORD: z.optional(text),
+  OS_PROJECT_ID: z.optional(text),
   OS_PROJECT_NAME: z.optional(text),
+  OS_USER_DOMAIN_ID: z.optional(text),
+  OS_PROJECT_DOMAIN_ID: z.optional(text),
   OS_USER_DOMAIN_NAME: z._default(text, 'Default'),
   OS_PROJECT_DOMAIN_NAME: z._default(text, 'Default'),
   OS_APPLICATION_CREDENTIAL_ID: z.optional(text),
   OS_APPLICATION_CREDENTIAL_SECRET: z.optional(text),
   OS_REGION_NAME: z.optional(text),
   OS_INTERFACE: z._default(oneOf('public', 'internal', 'admin'), 'internal'),
-  RBDSNAP_CEPH_URLS: listOf(url),
+  RBDSNAP_CEPH_GATEWAY: z._default(oneOf('dashboard', 'rbd'), 'dashboard'),
+  RBDSNAP_CEPH_URLS: z._default(listOf(url), []),
   RBDSNAP_CEPH_FSID: z.guid({ error: "must be the cluster's id: `ceph fsid`" }),
-  RBDSNAP_CEPH_USER: text,
-  RBDSNAP_CEPH_PASSWORD: text,
+  RBDSNAP_CEPH_USER: z._default(text, ''),
+  RBDSNAP_CEPH_PASSWORD: z._default(text, ''),
+  RBDSNAP_CEPH_COMMAND: z.optional(text),
   RBDSNAP_NOVA_POOL: z._default(text, 'vms'),
   RBDSNAP_GLANCE_POOL: z._default(text, 'images'),
   RBDSNAP_RBD_COMMAND: z._default(text, 'rbd'),
   RBDSNAP_RBD_USER: z.optional(text),
   RBDSNAP_RBD_CONF: z._default(text, '/etc/ceph/ceph.conf'),
   RBDSNAP_RBD_OTHER_CONFS: z._default(listOf(text), []),
+  RBDSNAP_UPLOAD_FORMAT: z._default(oneOf('raw', 'qcow2'), 'raw'),
+  RBDSNAP_SNAPSHOTS_DIRECTORY: z.optional(text),
+  RBDSNAP_QEMU_IMG_COMMAND: z._default(text, 'qemu-img'),
   RBDSNAP_GUEST_SOCKET: z._default(
     text.check(z.includes('{instance}', { error: 'must say where {instance} goes' })),
     '/var/lib/libvirt/qemu/channel/target/{instance}/org.qemu.guest_agent.0',
@@ -60,17 +68,54 @@ export type Config = z.infer<typeof schema> & { rules: Rules }
 
 export const settingNames = Object.keys(schema.shape)
 
+/** The bridge's own (infra/bridge): it needs to know nothing of Ceph or Keystone. */
+const bridgeSchema = z.object({
+  RBDSNAP_BUS_URL: text,
+  RBDSNAP_BUS_CA: z.optional(text),
+  RBDSNAP_BUS_EXCHANGE: z._default(text, 'nova'),
+  RBDSNAP_BUS_TOPICS: z._default(listOf(text), ['versioned_notifications', 'notifications']),
+  RBDSNAP_BUS_QUEUE: z._default(text, 'rbdsnap'),
+  RBDSNAP_QUEUE_PREFIX: url,
+})
+
+export type BridgeConfig = z.infer<typeof bridgeSchema>
+
+export const bridgeSettingNames = Object.keys(bridgeSchema.shape)
+
+/** @throws Failure BAD_SETTING, naming every setting that is missing or wrong */
+export function readBridgeConfig(env: Record<string, string | undefined>): BridgeConfig {
+  const set = thoseSet(env, bridgeSchema.shape)
+  const parsed = z.safeParse(bridgeSchema, set)
+  if (parsed.success) return parsed.data
+  throw new Failure(
+    'BAD_SETTING',
+    parsed.error.issues.map((i) => `${i.path.join('.')}: ${sayWrong(set, i)}`).join('; '),
+  )
+}
+
 /** @throws Failure BAD_SETTING, naming every setting that is missing or wrong */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  const set = Object.fromEntries(Object.entries(env).filter(([name, value]) => name in schema.shape && value !== ''))
+  const { config, wrong } = readSettings(env)
+  if (wrong.length > 0) throw new Failure('BAD_SETTING', wrong.join('; '))
+  return config as Config
+}
+
+/** What can be read, and a line `NAME: words` for each setting that cannot: for whoever goes on with the rest. */
+export function readSettings(env: Record<string, string | undefined>): { config: Partial<Config>; wrong: string[] } {
+  const set = thoseSet(env, schema.shape)
   const parsed = z.safeParse(schema, set)
   const wrong = parsed.success ? [] : parsed.error.issues.map((i) => `${i.path.join('.')}: ${sayWrong(set, i)}`)
-  wrong.push(...credentialsMissing(set))
+  wrong.push(...credentialsMissing(set), ...dashboardMissing(set), ...directoryMissing(set))
   const rules = tryRules(set['RBDSNAP_RULES'])
   if ('wrong' in rules) wrong.push(rules.wrong)
-  if (!parsed.success || wrong.length > 0 || 'wrong' in rules)
-    throw new Failure('BAD_SETTING', [...new Set(wrong)].join('; '))
-  return { ...parsed.data, rules: rules.rules }
+  const names = new Set(wrong.map((line) => line.split(/[.:]/)[0]))
+  const rest = Object.fromEntries(Object.entries(set).filter(([name]) => !names.has(name)))
+  const config = z.parse(z.partial(schema), rest)
+  return { config: { ...config, ...('wrong' in rules ? {} : rules) } as Partial<Config>, wrong: [...new Set(wrong)] }
+}
+
+function thoseSet(env: Record<string, string | undefined>, shape: object): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(env).filter(([name, value]) => name in shape && value !== ''))
 }
 
 function sayWrong(set: Record<string, string | undefined>, issue: { path: PropertyKey[]; message: string }): string {
@@ -83,8 +128,20 @@ function credentialsMissing(set: Record<string, string | undefined>): string[] {
     const both = ['OS_APPLICATION_CREDENTIAL_ID', 'OS_APPLICATION_CREDENTIAL_SECRET']
     return both.filter((name) => !has(name)).map((name) => `${name}: is not set`)
   }
-  return ['OS_USERNAME', 'OS_PASSWORD', 'OS_PROJECT_NAME']
+  return ['OS_USERNAME', 'OS_PASSWORD', ...(has('OS_PROJECT_ID') ? [] : ['OS_PROJECT_NAME'])]
     .filter((name) => !has(name))
+    .map((name) => `${name}: is not set`)
+}
+
+function directoryMissing(set: Record<string, string | undefined>): string[] {
+  const isMissing = set['RBDSNAP_UPLOAD_FORMAT'] === 'qcow2' && set['RBDSNAP_SNAPSHOTS_DIRECTORY'] === undefined
+  return isMissing ? ['RBDSNAP_SNAPSHOTS_DIRECTORY: is not set'] : []
+}
+
+function dashboardMissing(set: Record<string, string | undefined>): string[] {
+  if (set['RBDSNAP_CEPH_GATEWAY'] === 'rbd') return []
+  return ['RBDSNAP_CEPH_URLS', 'RBDSNAP_CEPH_USER', 'RBDSNAP_CEPH_PASSWORD']
+    .filter((name) => set[name] === undefined)
     .map((name) => `${name}: is not set`)
 }
 

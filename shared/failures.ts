@@ -136,6 +136,11 @@ export const failures = {
     says: 'The Ceph pool is full.',
     remedy: "`ceph df`; add space or raise the pool's quota.",
   },
+  NO_SPACE: {
+    kind: 'reject',
+    says: 'There is no room for the file that an upload in this format needs.',
+    remedy: 'Make room in RBDSNAP_SNAPSHOTS_DIRECTORY, or upload raw, which needs no file: RBDSNAP_UPLOAD_FORMAT.',
+  },
   CALLED_OFF: {
     kind: 'reject',
     says: 'A person called the run off.',

@@ -1,5 +1,5 @@
 import type { Lease } from './ports/journal.ts'
-import { isWorkingOnImage } from './server-state.ts'
+import { isSaved, isWorkingOnImage } from './server-state.ts'
 import type { Context, Ports } from './step.ts'
 
 /** The lease that one freeze at a time is taken under; its epoch tells this freeze from every other. */
@@ -13,20 +13,19 @@ export async function release(lease: Lease, nowMs: number, ports: Pick<Ports, 'l
 }
 
 /**
- * Thaws, and asks the guest whether it is. One that has no channel may be saved to disk with its freeze in it: Nova suspends
- * guests for the whole of its own copy (nova/virt/libvirt/driver.py _suspend_guest_for_snapshot), as `openstack server
- * suspend` does, and they come back as frozen as they went. The answer is then false until it can be asked again.
+ * Thaws. One that nobody heard of may be saved to disk with its freeze in it: Nova suspends guests for the whole of its own copy
+ * (nova/virt/libvirt/driver.py _suspend_guest_for_snapshot), as `openstack server suspend` does, and they come back as
+ * frozen as they went. The answer is then false until it can be asked again.
  */
 export async function isThawed(
   instance: string,
   ports: Pick<Ports, 'guest' | 'compute'>,
   ctx: Pick<Context, 'signal'>,
 ): Promise<boolean> {
-  await ports.guest.thaw(instance, ctx.signal)
-  const state = await ports.guest.state(instance, ctx.signal)
-  if (state !== 'unknown') return state === 'thawed'
+  if ((await ports.guest.thaw(instance, ctx.signal)) === 'thawed') return true
   const server = await ports.compute.find(instance, ctx.signal)
-  const isSaved = server?.vmState === 'suspended' || server?.taskState === 'suspending'
-  if (server && (isSaved || isWorkingOnImage(server))) return false
-  return (await ports.guest.state(instance, ctx.signal)) !== 'frozen'
+  if (server && (isSaved(server) || isWorkingOnImage(server))) return false
+  // it may have come back while Nova was asked
+  await ports.guest.thaw(instance, ctx.signal)
+  return true
 }

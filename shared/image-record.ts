@@ -56,6 +56,9 @@ export function verdictProperties(
   }
 }
 
+/** Of the disk in it, whatever its format: `size` is that of Glance's file. */
+export const diskBytesOf = (image: Image): number | null => image.virtualSizeBytes ?? image.sizeBytes
+
 /** The record that a location or an upload needs: our own for a tag, Nova's, claimed since `ingest`, in a take-over. */
 export async function ensureRecord(wish: Wish, ports: Pick<Ports, 'compute' | 'images'>, ctx: Context): Promise<void> {
   if (wish.trigger.is === 'take-over') return

@@ -25,6 +25,11 @@ export function mayWorkOnImage(server: Server | null, sinceMs: number, nowMs: nu
   return server.taskState === 'deleting' || isWorkingOnImage(server)
 }
 
+/** Its memory is on disk, or on its way there. */
+export function isSaved(server: Server): boolean {
+  return server.vmState === 'suspended' || server.taskState === 'suspending'
+}
+
 /**
  * Nothing runs in it: no freeze is needed, and none is possible. Not one that Nova is just starting or resuming, and not one in
  * ERROR, which says nothing of its power.

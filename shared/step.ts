@@ -29,6 +29,8 @@ export interface Settings {
   glancePool: string
   freezeBudgetMs: number
   flattensAtOnce: number
+  /** what an upload gives to Glance; `ports.reader` gives it */
+  uploadFormat: 'raw' | 'qcow2'
   rules: Rules
 }
 

@@ -21,6 +21,8 @@ export interface DemoImage {
 
 export async function demoCloud(session: Session): Promise<DemoCloud> {
   const { env, controlUrl } = session
+  if (controlUrl === null)
+    throw new Failure('BAD_REQUEST', `the stack over ${session.dataDir} works on a real cloud, which is not for play.`)
   const { token, compute } = await login(env['OS_AUTH_URL'] ?? '')
 
   async function control<T>(method: string, path: string, body?: unknown): Promise<T> {

@@ -4,9 +4,10 @@ import { parseArgs } from 'node:util'
 import { sqlite } from '../../shared/adapters/sqlite.ts'
 import { readRules } from '../../shared/config.ts'
 import { Failure, failures, type FailureCode } from '../../shared/failures.ts'
-import { statusOf } from '../../shared/status.ts'
 import { view } from '../../shared/view.ts'
+import { runBridge } from '../bridge/main.ts'
 import { demo } from './demo.ts'
+import { doctor } from './doctor.ts'
 import { readEvents } from './event-files.ts'
 import { explainBody, tagEpochs } from './explain.ts'
 import { formats, printList, printOne, tell, type Format, type Output } from './output.ts'
@@ -14,13 +15,17 @@ import { parked } from './parked.ts'
 import { replay } from './replay.ts'
 import { retry } from './retry.ts'
 import { journalPath, openSession } from './session.ts'
+import { siteSettings } from './site.ts'
+import { wholeStatus } from './status.ts'
 import { unwind } from './unwind.ts'
 
 /** The command line: openstackclient's manners. Data on stdout, everything else on stderr; exit 0, 1 for a failure, 2 for usage. */
 const usage = `usage: rbdsnap <command> [options]
 
   demo                         the whole pipeline on an embedded cloud: every road, every fault, a table at the end
-  up                           keep the embedded stack running over RBDSNAP_DATA_DIR until interrupted
+  up                           keep the stack running over RBDSNAP_DATA_DIR until interrupted: on the cloud of OS_AUTH_URL or
+                               OS_CLOUD, with the settings of docs/operate.md; without either on an embedded cloud
+  bridge                       from Nova's RabbitMQ to the first queue, until interrupted; a part of \`up\`
   replay FILE|FOLDER...        send notifications through the pipeline and say what became of each wish
          --dry-run             only say what would happen
   explain FILE|FOLDER...       which rule, which run, why or why not; touches nothing
@@ -31,10 +36,12 @@ const usage = `usage: rbdsnap <command> [options]
   parked list                  notifications and messages that could not be read or served   --limit N
   parked show|drop ID          what is kept of one; let it go
   status                       health, runs, frozen guests, parked messages
+  doctor                       can everything be reached, with rights enough, in the same cluster? changes nothing
   error [CODE]                 what a code means and what to do
 
   -f, --format table|json|yaml|value     -c, --column NAME (may be repeated)
-  RBDSNAP_DATA_DIR holds queue, journal and cloud of the embedded stack; without it a fresh folder is used and removed.`
+  RBDSNAP_DATA_DIR holds queue, journal, logs and the embedded cloud; without it a fresh folder is used and removed.
+  replay uses the stack that runs over RBDSNAP_DATA_DIR, whatever cloud it works on; else it starts one on an embedded cloud.`
 
 const runColumns = [
   'run',
@@ -64,14 +71,21 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
 
   async up() {
     if (!process.env['RBDSNAP_DATA_DIR']) throw new Failure('BAD_REQUEST', 'RBDSNAP_DATA_DIR is not set.')
-    const session = await openSession()
+    const site = siteSettings(process.env)
+    const session = await openSession(site ? { site } : {})
     if (!session.own) throw new Failure('BAD_REQUEST', `a stack is running over ${session.dataDir} already.`)
-    tell(`up over ${session.dataDir}; status at ${session.own.statusUrl}; end with Ctrl-C`)
+    const cloud = site ? `on the cloud at ${session.env['OS_AUTH_URL'] ?? ''}` : 'on an embedded cloud'
+    tell(`up over ${session.dataDir}, ${cloud}; status at ${session.own.statusUrl}; end with Ctrl-C`)
     await new Promise<void>((resolve) => {
       process.once('SIGINT', resolve)
       process.once('SIGTERM', resolve)
     })
     await session.close()
+    return 0
+  },
+
+  async bridge() {
+    await runBridge(process.env)
     return 0
   },
 
@@ -82,6 +96,10 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
     const session = await openSession()
     try {
       const rules = readRules(process.env['RBDSNAP_RULES'])
+      if (session.controlUrl === null)
+        tell(
+          `a real cloud, ${session.env['OS_AUTH_URL'] ?? ''}: what these ${events.length} notifications ask for is done there`,
+        )
       const runs = await replay(events, session, rules)
       printList(
         runs.map((r) => ({ ...r })),
@@ -142,13 +160,16 @@ const commands: Record<string, (command: Command) => Promise<number>> = {
   async status({ output }) {
     const { journal, leases, close } = sqlite(needJournal())
     try {
-      const budgetMs = Number(process.env['RBDSNAP_FREEZE_BUDGET_MS'] ?? 5_000)
-      const status = await statusOf(journal, leases, Date.now(), budgetMs)
+      const status = await wholeStatus(journal, leases, process.env)
       printOne({ ...status }, output)
       return status.health === 'HEALTH_ERR' ? 1 : 0
     } finally {
       close()
     }
+  },
+
+  async doctor({ output }) {
+    return doctor(process.env, output)
   },
 
   async error({ args: [code], output }) {

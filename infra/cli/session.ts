@@ -8,12 +8,16 @@ import { Failure } from '../../shared/failures.ts'
 import type { Journal, Leases } from '../../shared/ports/journal.ts'
 import type { QueueStep } from '../../shared/pipeline.ts'
 import type { Queue } from '../../shared/ports/queue.ts'
-import { runningStack, startStack, type Stack } from '../embedded/stack.ts'
+import { runningStack, startStack, type Stack, type StackOptions } from '../embedded/stack.ts'
 
-/** The embedded stack as a command uses it: one that runs already over RBDSNAP_DATA_DIR, or one started for the command. */
+/**
+ * A stack as a command uses it: one that runs already over RBDSNAP_DATA_DIR, or one started for the command. What is started
+ * works on the embedded cloud unless the command says otherwise, whatever cloud the environment names.
+ */
 export interface Session {
   dataDir: string
-  controlUrl: string
+  /** the embedded cloud's back door; null when the stack works on a real cloud */
+  controlUrl: string | null
   env: Record<string, string>
   queue: Queue
   journal: Journal
@@ -25,9 +29,7 @@ export interface Session {
   close: () => Promise<void>
 }
 
-export async function openSession(
-  options: { cloud?: Record<string, string>; functions?: Record<string, string> } = {},
-): Promise<Session> {
+export async function openSession(options: StackOptions = {}): Promise<Session> {
   const wanted = process.env['RBDSNAP_DATA_DIR']
   const dataDir = wanted ? resolve(wanted) : mkdtempSync(join(tmpdir(), 'rbdsnap-'))
   const other = wanted ? runningStack(dataDir) : null

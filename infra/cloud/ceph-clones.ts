@@ -78,7 +78,7 @@ export function cloneOperations(store: Store, catalog: Catalog, blocks: Blocks, 
         throw new RbdError(ENOSYS, 'cloning image must support layering')
       const parent = catalog.image(source.pool, source.image)
       const snap = catalog.snap(parent, source.snap)
-      if (!hasFeature(parent.features, 'layering')) throw new RbdError(EINVAL, 'parent image must support layering')
+      if (!hasFeature(parent.features, 'layering')) throw new RbdError(ENOSYS, 'parent image must support layering')
       if (cloneFormat === 1 && !snap.isProtected) throw new RbdError(EINVAL, 'parent snapshot must be protected')
       vacant(child)
       const mask = features ? featureMask(features) : parent.features

@@ -1,6 +1,6 @@
 import type { HalfMade } from './cluster.ts'
 import { DashboardError, ManagerDied } from './dashboard-errors.ts'
-import { taskList } from './dashboard-tasks.ts'
+import { type ListedTasks, taskList } from './dashboard-tasks.ts'
 
 export type SlowOperation = 'flatten' | 'copy' | 'clone'
 
@@ -16,6 +16,8 @@ export function managerLife(options: {
   name: 'x' | 'y'
   slowMs: (operation: SlowOperation) => number
   kill: () => void
+  /** of the module rbd_support, which the dashboard lists among its own */
+  events: () => ListedTasks
 }) {
   let isAlive = true
   let diesWith: HalfMade | undefined
@@ -47,7 +49,7 @@ export function managerLife(options: {
   return {
     name: options.name,
     isAlive: () => isAlive,
-    tasks: taskList(() => isAlive),
+    tasks: taskList(() => isAlive, options.events),
     end() {
       isAlive = false
       wakeAll()

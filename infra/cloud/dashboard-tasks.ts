@@ -13,13 +13,18 @@ interface Task {
   error: TaskError | null
   settled: Promise<void>
 }
+/** The manager's other modules have work as well, and the dashboard lists it whatever name was asked for. */
+export interface ListedTasks {
+  executing_tasks: object[]
+  finished_tasks: object[]
+}
 type Outcome = { is: 'done' } | { is: 'executing' } | { is: 'refused'; error: TaskError }
 
 const keptFinished = 10
 const finishedTtlMs = 60_000
 
 /** The task manager of one dashboard: in memory, so every task dies with its manager. */
-export function taskList(isAlive: () => boolean) {
+export function taskList(isAlive: () => boolean, events: () => ListedTasks) {
   const executing = new Set<Task>()
   let finished: Task[] = []
 
@@ -68,7 +73,11 @@ export function taskList(isAlive: () => boolean) {
       const running = [...executing].filter((task) => wanted.test(task.name)).sort((a, b) => b.beganMs - a.beganMs)
       const done = finished.filter((task) => wanted.test(task.name)).sort((a, b) => (b.endedMs ?? 0) - (a.endedMs ?? 0))
       forgetOld(done)
-      return { executing_tasks: running.map(executingTask), finished_tasks: done.map(finishedTask) }
+      const others = events()
+      return {
+        executing_tasks: [...others.executing_tasks, ...running.map(executingTask)],
+        finished_tasks: [...others.finished_tasks, ...done.map(finishedTask)],
+      }
     },
   }
 }

@@ -4,6 +4,7 @@ import { dashboardApi } from './dashboard-api.ts'
 import { type DashboardUser, openAccounts } from './dashboard-auth.ts'
 import { managerLife, type ManagerLife, type SlowOperation } from './dashboard-life.ts'
 import { type Answer, type Faults, type Request, serve } from './http.ts'
+import { openRbdTasks } from './rbd-tasks.ts'
 
 export type { DashboardUser, Scopes } from './dashboard-auth.ts'
 
@@ -42,6 +43,7 @@ export async function startDashboards(options: {
   const { cluster, faults, takeoverMs, failoverMs = 1500, respawnMs = 7000, heldMs = 2000 } = options
   const accounts = await openAccounts(options.dataDir, options.users, options.tokenTtlS ?? 28_800)
   const api = dashboardApi(cluster, accounts, { shortly: heldMs, longer: heldMs * 2 })
+  const tasks = openRbdTasks(cluster, options.dataDir)
   const slowMs = new Map<SlowOperation, number>()
   const closing = new AbortController()
 
@@ -72,8 +74,14 @@ export async function startDashboards(options: {
     const kill = () => {
       if (manager.life === life) void dies(manager, takeoverMs)
     }
-    const life = managerLife({ name: manager.name, slowMs: (operation) => slowMs.get(operation) ?? 0, kill })
+    const life = managerLife({
+      name: manager.name,
+      slowMs: (operation) => slowMs.get(operation) ?? 0,
+      kill,
+      events: tasks.events,
+    })
     manager.life = life
+    tasks.takeOver(life)
   }
 
   async function wait(ms: number) {
@@ -112,6 +120,7 @@ export async function startDashboards(options: {
   return {
     urls: [url(x), url(y)],
     active: () => lastActive.name,
+    tasks,
 
     /** `ceph mgr fail` */
     failover() {
@@ -137,6 +146,7 @@ export async function startDashboards(options: {
         await manager.service?.close()
       }
       accounts.close()
+      tasks.close()
     },
   }
 }

@@ -140,13 +140,16 @@ export function glanceService(records: Records, store: RbdStore) {
     const now = images.get(id)
     if (now?.status !== 'saving') {
       await store.remove(stored.url)
-      throw new GlanceRefusal(410, `Image ${id} could not be found after upload. The image may have been deleted.`)
+      throw new GlanceRefusal(
+        410,
+        `Image ${id} could not be found after upload. The image may have been deleted during the upload, cleaning up the chunks uploaded.`,
+      )
     }
     save({
       ...now,
       status: 'active',
       size: stored.sizeBytes,
-      virtual_size: stored.sizeBytes,
+      virtual_size: now.disk_format === 'qcow2' ? stored.virtualSizeBytes : stored.sizeBytes,
       checksum: stored.md5,
       os_hash_algo: 'sha512',
       os_hash_value: stored.sha512,
@@ -215,8 +218,9 @@ function asRefusal(id: string, error: unknown): unknown {
       409,
       `Image ${id} could not be deleted because it is in use: The image cannot be deleted because it is in use through the backend store outside of Glance.`,
     )
+  // Glance does not know glance_store's Duplicate: a bare 500
   if (error.is === 'Duplicate')
-    return new GlanceRefusal(409, `Unable to upload duplicate image data for image ${id}: Image ${id} already exists`)
+    return new GlanceRefusal(500, 'The server has either erred or is incapable of performing the requested operation.')
   if (error.is === 'TooLarge')
     return new GlanceRefusal(413, `Image ${id} exceeds the size limit or the quota: the upload was stopped`)
   return new GlanceRefusal(400, `The data of image ${id} ended early or is longer than its Content-Length`)

@@ -17,6 +17,8 @@ export class StoreError extends Error {
 export interface Stored {
   url: string
   sizeBytes: number
+  /** of the disk in it: what the header of a qcow2 says, else the same */
+  virtualSizeBytes: number
   md5: string
   sha512: string
 }
@@ -109,6 +111,7 @@ export function rbdStore(cluster: Cluster, pool: string, spoolDir: string) {
   }
 
   return {
+    pool,
     url: (image: string) => `${prefix}${image}/snap`,
     sizeBytes,
     remove,
@@ -128,7 +131,15 @@ export function rbdStore(cluster: Cluster, pool: string, spoolDir: string) {
         const bytes = known === null ? await spool(image, pieces) : await fill(image, known, pieces)
         await cluster.snapCreate(pool, image, 'snap')
         cluster.snapProtect(pool, image, 'snap')
-        return { url: this.url(image), sizeBytes: bytes, md5: md5.digest('hex'), sha512: sha512.digest('hex') }
+        const header = cluster.read(pool, image, 'snap', 0, Math.min(bytes, 32))
+        const virtualSizeBytes = virtualSizeOf(header) ?? bytes
+        return {
+          url: this.url(image),
+          sizeBytes: bytes,
+          virtualSizeBytes,
+          md5: md5.digest('hex'),
+          sha512: sha512.digest('hex'),
+        }
       } catch (error) {
         if (isOurs && exists(image)) cluster.remove(pool, image)
         throw error
@@ -186,6 +197,13 @@ async function* fromFile(handle: FileHandle, bytes: number) {
     await handle.read(piece, 0, piece.length, offset)
     yield { offset, piece }
   }
+}
+
+/** Magic and, from byte 24 on, the virtual size (qemu, docs/interop/qcow2.txt). */
+function virtualSizeOf(header: Uint8Array): number | null {
+  const bytes = Buffer.from(header)
+  const isQcow2 = bytes.length === 32 && bytes.toString('latin1', 0, 4) === 'QFI\xfb'
+  return isQcow2 ? Number(bytes.readBigUInt64BE(24)) : null
 }
 
 const blank = Buffer.alloc(chunkBytes)

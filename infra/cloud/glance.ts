@@ -75,9 +75,16 @@ export async function startGlance(options: {
     return ok(image.locations)
   }
 
+  function storesInDetail(who: Token): Answer {
+    if (!who.roles.includes('admin')) throw forbidden('stores_info_detail')
+    const properties = { chunk_size: 8_388_608, pool: service.store.pool, thin_provisioning: false }
+    return ok({ stores: [{ id: 'rbd', default: 'true', type: 'rbd', properties }] })
+  }
+
   function route(request: Request, who: Token): Promise<Answer> | Answer {
     const { method, path } = request
     if (path === '/v2/info/stores' && method === 'GET') return ok({ stores: [{ id: 'rbd', default: 'true' }] })
+    if (path === '/v2/info/stores/detail' && method === 'GET') return storesInDetail(who)
     if (path === '/v2/images' && method === 'GET') return ok(service.list(who, request.query, endpoint))
     if (path === '/v2/images' && method === 'POST') {
       const image = service.create(who, readJson(request.body))
@@ -162,6 +169,7 @@ const titles: Record<number, string> = {
   410: 'Gone',
   413: 'Request Entity Too Large',
   415: 'Unsupported Media Type',
+  500: 'Internal Server Error',
 }
 
 /** webob's page: HTML unless the client asks for JSON only. */

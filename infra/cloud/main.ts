@@ -122,7 +122,12 @@ export async function startCloud(options: CloudOptions) {
     ...(options.heldMs === undefined ? {} : { heldMs: options.heldMs }),
   })
   const confs = { a: join(dataDir, 'ceph-a.conf'), b: join(dataDir, 'ceph-b.conf') }
-  const rbd = await serveRbd({ clusters: { [confs.a]: clusters.a, [confs.b]: clusters.b }, port: port('rbd'), faults })
+  const rbd = await serveRbd({
+    clusters: { [confs.a]: clusters.a, [confs.b]: clusters.b },
+    tasks: dashboards.tasks,
+    port: port('rbd'),
+    faults,
+  })
   for (const letter of ['a', 'b'] as const)
     writeFileSync(confs[letter], `[global]\nfsid = ${fsids[letter]}\nmon_host = 127.0.0.1:${String(rbd.port)}\n`)
   const control = await startControl({ port: port('control'), faults, nova, factory, dashboards })

@@ -105,10 +105,23 @@ export async function startNova(options: {
     return { status: 200, body: { instanceAction: shownActionWithEvents(action) } }
   }
 
+  function computes(call: Call): Answer {
+    if (!call.isAdmin)
+      throw new NovaRefusal(403, "Policy doesn't allow os_compute_api:os-services:list to be performed.")
+    const hosts = new Set(nova.instances.all().flatMap(({ host }) => (host === null ? [] : [host])))
+    const service = (host: string) => ({
+      ...{ id: randomUUID(), binary: 'nova-compute', host, zone: 'nova', status: 'enabled', state: 'up' },
+      ...{ updated_at: new Date().toISOString().replace('Z', '000'), disabled_reason: null, forced_down: false },
+    })
+    return { status: 200, body: { services: [...hosts].sort().map(service) } }
+  }
+
   function route(call: Call): Answer {
     const { method, path } = call.request
     const [, version, collection, id, part, rest, ...deeper] = path.split('/').map(decodeURIComponent)
     const unknown = () => new NovaRefusal(404, 'The resource could not be found.')
+    if (version === 'v2.1' && method === 'GET' && collection === 'os-services' && id === undefined)
+      return computes(call)
     if (version !== 'v2.1' || collection !== 'servers' || deeper.length > 0) throw unknown()
     if (method === 'GET' && (id === undefined || id === '')) return list(call, false)
     if (method === 'GET' && id === 'detail' && part === undefined) return list(call, true)

@@ -16,6 +16,12 @@ const commands: Record<string, Command> = {
       () => infoText(info, snap),
     )
   },
+  async ls({ rbd }, [pool = 'rbd']) {
+    const names = await rbd('ls', { pool, image: '', snap: '' }).catch((error: unknown) =>
+      refuse(error, { pool }, (errno) => `rbd: listing images failed: ${strerror(errno)}`),
+    )
+    for (const name of JSON.parse(names.toString()) as string[]) process.stdout.write(`${name}\n`)
+  },
   async 'snap ls'(context, [spec]) {
     const { info } = await open(context, parseSpec(spec, 'none'))
     print(

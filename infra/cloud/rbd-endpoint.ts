@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Cluster, type Pace, RbdError } from './cluster.ts'
 import { type Answer, type Faults, type Request, serve } from './http.ts'
+import type { RbdTasks } from './rbd-tasks.ts'
 
 export interface RbdCall {
   fsid: string
@@ -20,7 +21,13 @@ type LongOperation = 'flatten' | 'copy'
  * What the stand-in for the `rbd` command calls: librbd by HTTP, one call a path. Work ends where it is when the
  * command that asked for it is killed, as a librbd client's does. Faults are for the service `rbd`.
  */
-export async function serveRbd(options: { clusters: Record<string, Cluster>; port: number; faults: Faults }) {
+export async function serveRbd(options: {
+  clusters: Record<string, Cluster>
+  /** of the cluster that has managers */
+  tasks: RbdTasks
+  port: number
+  faults: Faults
+}) {
   const clusters = Object.values(options.clusters)
   const slowMs = new Map<string, number>()
   const percent = new Map<string, number>()
@@ -40,6 +47,7 @@ export async function serveRbd(options: { clusters: Record<string, Cluster>; por
     const cluster = clusters.find(({ fsid }) => fsid === call.fsid)
     if (!cluster) return { status: 404, body: { error: `no cluster ${call.fsid}` } }
     try {
+      if (operation.startsWith('task-')) return await performTask(options.tasks, operation, call)
       return await perform(cluster, operation, call, paceOf(operation, call, request))
     } catch (error) {
       if (!(error instanceof RbdError)) throw error
@@ -61,6 +69,10 @@ export async function serveRbd(options: { clusters: Record<string, Cluster>; por
 async function perform(cluster: Cluster, operation: string, call: RbdCall, pace: Pace): Promise<Answer> {
   const { pool, image, snap = '', target = { pool: '', image: '' } } = call
   switch (operation) {
+    case 'ls':
+      return { status: 200, body: cluster.images(pool) }
+    case 'facts':
+      return { status: 200, body: { fsid: cluster.fsid, cloneFormat: cluster.cloneFormat } }
     case 'info':
       return { status: 200, body: cluster.info(pool, image) }
     case 'read':
@@ -95,6 +107,17 @@ async function perform(cluster: Cluster, operation: string, call: RbdCall, pace:
     default:
       return { status: 404, body: { error: `no operation ${operation}` } }
   }
+}
+
+/** A command for the managers waits until one is active. */
+async function performTask(tasks: RbdTasks, operation: string, { pool, image, snap = '' }: RbdCall): Promise<Answer> {
+  while (!tasks.isServed()) await sleep(20)
+  if (operation === 'task-list') return { status: 200, body: tasks.list() }
+  if (operation === 'task-cancel') {
+    tasks.cancel(snap)
+    return { status: 204 }
+  }
+  return { status: 200, body: tasks.add(pool, image) }
 }
 
 /** 204 for a range that is all holes */

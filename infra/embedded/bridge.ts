@@ -1,12 +1,10 @@
-import { hear } from '../../shared/notification.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Queue } from '../../shared/ports/queue.ts'
-import { messageVersion } from '../../shared/run.ts'
+import { carrier } from '../bridge/carry.ts'
 
-/**
- * From the embedded Nova's bus to the first queue. Read -> send -> acknowledge, so that a notification is never lost and may
- * come twice; what is heard of it is taken at this door (shared/notification.ts), so nothing secret reaches the queue.
- */
+/** From the embedded Nova's bus to the first queue, as infra/bridge does it from RabbitMQ. */
 const pollMs = 1_000
+const awayMs = 300
 
 interface Delivery {
   seq: number
@@ -14,40 +12,30 @@ interface Delivery {
 }
 
 export function startBridge(options: { controlUrl: string; queue: Queue }): { stop: () => Promise<void> } {
-  const state = { isStopped: false }
+  const stopping = new AbortController()
+  const { carry } = carrier({
+    queue: options.queue,
+    clock: { nowMs: () => Date.now() },
+    pause: (ms, signal) => sleep(ms, undefined, { signal }),
+    say: (line) => process.stdout.write(`${JSON.stringify(line)}\n`),
+  })
+  async function carryOn(): Promise<void> {
+    const answer = await fetch(`${options.controlUrl}/bus?after=0&wait_ms=${pollMs}`)
+    const deliveries = (await answer.json()) as Delivery[]
+    for (const { body } of deliveries) await carry(body, stopping.signal)
+    const last = deliveries.at(-1)
+    if (last) await fetch(`${options.controlUrl}/bus?through=${last.seq}`, { method: 'DELETE' })
+  }
   const running = (async () => {
-    while (!state.isStopped) {
-      const deliveries = await read(options.controlUrl)
-      try {
-        for (const { body } of deliveries) {
-          await options.queue.send({ v: messageVersion, step: 'ingest', tries: 0, heard: hear(body) })
-        }
-        const last = deliveries.at(-1)
-        if (last) await fetch(`${options.controlUrl}/bus?through=${last.seq}`, { method: 'DELETE' })
-      } catch {
-        await pause(300)
-      }
+    while (!stopping.signal.aborted) {
+      // The cloud is away, perhaps being restarted; its outbox is on disk.
+      await carryOn().catch(() => sleep(awayMs))
     }
   })()
   return {
     async stop() {
-      state.isStopped = true
+      stopping.abort(new Error('the bridge ends'))
       await running
     },
   }
-}
-
-async function read(controlUrl: string): Promise<Delivery[]> {
-  try {
-    const answer = await fetch(`${controlUrl}/bus?after=0&wait_ms=${pollMs}`)
-    return answer.ok ? ((await answer.json()) as Delivery[]) : []
-  } catch {
-    // The cloud is away, perhaps being restarted; its outbox is on disk.
-    await pause(300)
-    return []
-  }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

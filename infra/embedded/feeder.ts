@@ -4,7 +4,7 @@ import { startBridge } from './bridge.ts'
 import { startPoller } from './poller.ts'
 import { queueSteps } from './queue.ts'
 
-/** One process of the embedded stack: what moves messages. From the embedded Nova's bus to the first queue, and from the queues to the functions. */
+/** One process of the stack: from the queues to the functions and, where the cloud is the embedded one, from its bus to the first queue. */
 const { env } = process
 const queuePrefix = must('RBDSNAP_QUEUE_PREFIX')
 const client = new SQSClient({})
@@ -15,11 +15,12 @@ const poller = startPoller({
   functionName: (step) => `rbdsnap-dev-${step}`,
   steps: queueSteps,
 })
-const bridge = startBridge({ controlUrl: must('RBDSNAP_CLOUD_CONTROL_URL'), queue: sqs(client, queuePrefix) })
+const controlUrl = env['RBDSNAP_CLOUD_CONTROL_URL']
+const bridge = controlUrl ? startBridge({ controlUrl, queue: sqs(client, queuePrefix) }) : null
 process.stdout.write('feeder ready\n')
 
 process.once('SIGTERM', () => {
-  void Promise.all([poller.stop(), bridge.stop()]).then(() => process.exit(0))
+  void Promise.all([poller.stop(), bridge?.stop()]).then(() => process.exit(0))
 })
 
 function must(name: string): string {

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import type { RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
+import { flattenByTask } from './ceph-flatten.ts'
 import { type AskManager, cephManager, type ManagerCall, type ManagerOptions, service } from './ceph-manager.ts'
 import { tasks } from './ceph-tasks.ts'
 import { type Answer, decode, parseJson, quote, refusal } from './http.ts'
@@ -14,17 +15,21 @@ import {
   spec,
 } from './rbd-calls.ts'
 import { failureOf } from './rbd-failures.ts'
+import type { RbdCommand } from './rbd-process.ts'
 import { ordinaryPatience, volumesOver } from './rbd-volumes.ts'
 
 export interface DashboardOptions extends ManagerOptions {
   /** the cluster's id: the role `rbd-image` may not ask the manager for it */
   fsid: string
+  /** the command `ceph`, where there is one: flattens are tasks of the managers then, and outlive them */
+  ceph?: RbdCommand | undefined
   patience?: Patience | undefined
 }
 
 /** RBD through the Ceph manager's dashboard. */
 export function cephDashboard(options: DashboardOptions): Volumes {
-  const calls = dashboardCalls(cephManager(options))
+  const own = dashboardCalls(cephManager(options))
+  const calls = options.ceph ? flattenByTask(own, options.ceph) : own
   return volumesOver(calls, () => Promise.resolve(options.fsid), options.patience ?? ordinaryPatience)
 }
 
@@ -74,7 +79,9 @@ function dashboardCalls(ask: AskManager): RbdCalls {
     const what = spec(image)
     const answer = await ask({ what, method: 'GET', path: `${imagePath(image)}?omit_usage=true` }, signal)
     if (answer.status === 200) return { is: 'there', state: stateOf(decode(imageShape, service, what, answer)) }
-    if (answer.status === 404) return { is: (await opens(image, signal)) ? 'hidden' : 'absent' }
+    // with the feature `rbd` switched off (`ceph dashboard feature`) every path is a 404, and no image is gone
+    const isMissing = answer.status === 404 && answer.text.includes('Image not found')
+    if (isMissing) return { is: (await opens(image, signal)) ? 'hidden' : 'absent' }
     const reply = replyOf(what, answer)
     throw reply.is === 'errno' ? failureOf(what, reply) : refusal(service, what, answer)
   }

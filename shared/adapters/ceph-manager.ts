@@ -1,7 +1,7 @@
 import { Failure } from '../failures.ts'
 import type { Clock } from '../ports/clock.ts'
 import { cephLogin } from './ceph-login.ts'
-import { type Answer, exchange, networkCode, quote, refusal, type Service } from './http.ts'
+import { type Answer, exchange, networkCode, quote, reasonOf, refusal, type Service } from './http.ts'
 import { atMost, pause } from './wait.ts'
 
 export interface ManagerOptions {
@@ -26,6 +26,9 @@ export interface ManagerCall {
 export type AskManager = (call: ManagerCall, signal: AbortSignal) => Promise<Answer>
 
 export const service: Service = { name: 'Ceph', unreachable: 'CEPH_UNREACHABLE', refused: 'CEPH_REFUSED' }
+
+/** Of the scope rbd-image; there is none for a pool. */
+export const dashboardRights = ['read', 'create', 'update', 'delete']
 
 /** The dashboard has 10 threads and a listen backlog of 5: of 16 connections at once some were reset (Ceph 16.2). */
 const atOnce = 8
@@ -72,19 +75,19 @@ export function cephManager(options: ManagerOptions): AskManager {
 
   /** Goes from manager to manager until one serves. Some rounds, then the failover is longer than a call should wait. */
   async function reach(call: ManagerCall, token: string | null, signal: AbortSignal): Promise<Answer> {
-    let last = new Failure('BAD_SETTING', 'no Ceph manager is configured')
+    const said = new Map<string, string>()
     for (let tries = 0, absent = 0; tries < 3 * origins.length; tries += 1) {
       const base = active
       const came = await attempt(base, call, token, signal)
       if (!(came instanceof Failure) && isServed(came)) return came
-      last = came instanceof Failure ? came : notServing(call.what, came)
+      said.set(base, came instanceof Failure ? reasonOf(came.cause) : whatElse(came))
       if (isRedirect(came)) follow(base, came)
       else if (!isStarting(came)) leave(base)
       if (isRedirect(came) && active !== base) continue
       absent += 1
       if (absent % origins.length === 0) await pause(roundMs, signal, call.what)
     }
-    throw last
+    throw nobodyServes(call.what, said)
   }
 
   /** A manager that does not answer is one answer among others, unless the call may have arrived and must not arrive twice. */
@@ -109,11 +112,17 @@ export function cephManager(options: ManagerOptions): AskManager {
   async function ask(call: ManagerCall, signal: AbortSignal): Promise<Answer> {
     const token = await login.token(signal)
     const first = await reach(call, token, signal)
-    if (first.status !== 401) return first
+    if (first.status !== 401) return allowed(call, first)
     login.forget(token)
     const second = await reach(call, await login.token(signal), signal)
     if (second.status === 401) throw refusal(service, call.what, second)
-    return second
+    return allowed(call, second)
+  }
+
+  function allowed(call: ManagerCall, answer: Answer): Answer {
+    if (answer.status !== 403) return answer
+    const needs = `its role needs ${dashboardRights.join(', ')} in the scope rbd-image`
+    throw new Failure('CEPH_REFUSED', `${call.what}: the dashboard user ${options.user} may not (403): ${needs}`)
   }
 
   return (call, signal) => limited(() => ask(call, signal), signal, call.what)
@@ -140,7 +149,19 @@ const isRedirect = (came: Answer | Failure): came is Answer =>
 const isStarting = (came: Answer | Failure) =>
   !(came instanceof Failure) && came.status >= 400 && came.text.includes('state configuring')
 
-function notServing(what: string, answer: Answer): Failure {
-  const words = `${what}: Ceph answered ${String(answer.status)} ${answer.type}: ${quote(answer.text)}`
+function nobodyServes(what: string, said: Map<string, string>): Failure {
+  const each = [...said].map(([url, words]) => `${url}: ${hints[words] ?? words}`).join('; ')
+  const words = `${what}: no manager serves the dashboard (${each}); \`ceph mgr services\` says where it is, and nothing when it is off`
   return new Failure('CEPH_UNREACHABLE', words)
 }
+
+/** What the network says when the URL is not the dashboard's. */
+const hints: Record<string, string> = {
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak https there',
+  UND_ERR_SOCKET: 'it closed the connection, as one does that speaks https only',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is its own: NODE_EXTRA_CA_CERTS',
+  SELF_SIGNED_CERT_IN_CHAIN: "its certificate's authority is not known: NODE_EXTRA_CA_CERTS",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate's authority is not known: NODE_EXTRA_CA_CERTS",
+}
+
+const whatElse = ({ status, type, text }: Answer) => `${String(status)} ${type} ${quote(text).slice(0, 80)}`.trim()

@@ -13,7 +13,10 @@ const tasksShape = z.object({
       end_time: z.string(),
       success: z.boolean(),
       exception: z.optional(
-        z.nullable(z.object({ detail: z.optional(z.string()), code: z.optional(z.union([z.string(), z.number()])) })),
+        // of a task of `ceph rbd task` that lost its manager: detail null. Those are listed whatever name was asked for
+        z.nullable(
+          z.object({ detail: z.optional(z.nullable(z.string())), code: z.optional(z.union([z.string(), z.number()])) }),
+        ),
       ),
     }),
   ),

@@ -69,6 +69,8 @@ export function glance(identity: Identity, options: GlanceOptions = {}): Images 
       if (answer.status !== 200) await mustBeClaimed(calls, id, record.properties[ours.run], answer, signal)
     },
 
+    setDiskFormat: (id, format, signal) => change(id, [{ op: 'replace', path: '/disk_format', value: format }], signal),
+
     setProtected: (id, isProtected, signal) =>
       change(id, [{ op: 'replace', path: '/protected', value: isProtected }], signal),
 

@@ -4,6 +4,7 @@ import { createConnection, type Socket } from 'node:net'
 import * as z from 'zod/mini'
 import { Failure, type FailureCode } from '../failures.ts'
 import type { Guest } from '../ports/guest.ts'
+import { checkInstance } from './guest-host.ts'
 import { networkCode, parseJson, quote } from './http.ts'
 import { outOfTime } from './wait.ts'
 
@@ -13,7 +14,6 @@ export interface GuestAgentOptions {
   timeoutMs: number
 }
 
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const longestLine = 64 * 1024
 
 const fsfreezeStatus = z.enum(['thawed', 'frozen'])
@@ -31,7 +31,7 @@ type Ask = (command: Command) => Promise<Said>
 export function guestAgent(options: GuestAgentOptions): Guest {
   /** null: nobody listens on that socket, so there is no agent's channel, or no running guest */
   async function talk<T>(instance: string, signal: AbortSignal, dialogue: (ask: Ask) => Promise<T>): Promise<T | null> {
-    if (!uuid.test(instance)) throw new Failure('BAD_REQUEST', `${quote(instance)} is not the id of an instance`)
+    checkInstance(instance)
     const what = `instance ${instance}`
     if (signal.aborted) throw outOfTime(what)
     const socket = createConnection(options.socket.replaceAll('{instance}', instance))
@@ -57,6 +57,13 @@ export function guestAgent(options: GuestAgentOptions): Guest {
   }
 
   return {
+    proves: 'filesystem',
+
+    async reach(instance, signal) {
+      const reached = await talk(instance, signal, (ask) => status(ask, instance))
+      if (reached === null) throw noChannel(instance)
+    },
+
     async freeze(instance, signal) {
       const isDone = await talk(instance, signal, async (ask) => {
         // a frozen agent refuses to freeze: it allows only sync, ping, info, status and thaw (qga/main.c)
@@ -66,19 +73,25 @@ export function guestAgent(options: GuestAgentOptions): Guest {
         if (count === 0) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance}: no file system can be frozen`)
         return true
       })
-      if (isDone === null) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no guest agent's channel`)
+      if (isDone === null) throw noChannel(instance)
     },
+
+    hasHeld: async (instance, signal) => (await talk(instance, signal, (ask) => status(ask, instance))) === 'frozen',
 
     async thaw(instance, signal) {
-      // no channel: no agent ever froze it, or its qemu is gone. Suspended to disk it takes its freeze along: Nova's state tells.
-      await talk(instance, signal, async (ask) => {
+      const now = await talk(instance, signal, async (ask) => {
         value(await ask('guest-fsfreeze-thaw'), 'GUEST_UNREACHABLE', instance)
+        return status(ask, instance)
       })
+      if (now === 'frozen') throw new Failure('GUEST_UNREACHABLE', `instance ${instance} is frozen after its thaw`)
+      // no channel: no agent ever froze it, or its qemu is gone
+      return now ?? 'unheard'
     },
-
-    state: async (instance, signal) => (await talk(instance, signal, (ask) => status(ask, instance))) ?? 'unknown',
   }
 }
+
+const noChannel = (instance: string) =>
+  new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no guest agent's channel`)
 
 async function status(ask: Ask, instance: string): Promise<'thawed' | 'frozen'> {
   const said = value(await ask('guest-fsfreeze-status'), 'QUIESCE_UNAVAILABLE', instance)

@@ -70,7 +70,7 @@ async function readText(response: Response, service: Service, call: Call): Promi
 }
 
 /** undici hides the reason one level down: `fetch failed`, cause ECONNREFUSED. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   if (error.name === 'TimeoutError') return 'no answer in time'
   const code = networkCode(error)

@@ -9,7 +9,10 @@ export interface Credentials {
   authUrl: string
   username?: string | undefined
   password?: string | undefined
+  projectId?: string | undefined
   projectName?: string | undefined
+  userDomainId?: string | undefined
+  projectDomainId?: string | undefined
   userDomainName?: string | undefined
   projectDomainName?: string | undefined
   applicationCredentialId?: string | undefined
@@ -23,6 +26,8 @@ export interface Identity {
   /** A service refused this token: the next `token` is a new one. */
   forget(token: string): void
   endpoint(type: 'image' | 'compute', signal: AbortSignal): Promise<string>
+  /** the id of the user that we are */
+  user(signal: AbortSignal): Promise<string>
 }
 
 const service: Service = { name: 'Keystone', unreachable: 'KEYSTONE_UNREACHABLE', refused: 'KEYSTONE_REFUSED' }
@@ -34,6 +39,7 @@ const issued = z.object({
   token: z.object({
     issued_at: z.string(),
     expires_at: z.string(),
+    user: z.object({ id: z.string() }),
     catalog: z.optional(
       z.array(
         z.object({
@@ -56,6 +62,7 @@ type Catalog = NonNullable<z.infer<typeof issued>['token']['catalog']>
 interface Session {
   token: string
   renewAtMs: number
+  user: string
   catalog: Catalog
 }
 
@@ -82,7 +89,8 @@ export function keystone(credentials: Credentials, clock: Clock): Identity {
     if (!token) throw new Failure('ANSWER_UNREADABLE', `token: ${service.name} sent no X-Subject-Token`)
     const lifeMs = Date.parse(body.expires_at) - Date.parse(body.issued_at)
     // its own life, not its date: our clock and Keystone's may differ
-    return { token, renewAtMs: askedAtMs + lifeMs - Math.min(300_000, lifeMs / 5), catalog: body.catalog ?? [] }
+    const renewAtMs = askedAtMs + lifeMs - Math.min(300_000, lifeMs / 5)
+    return { token, renewAtMs, user: body.user.id, catalog: body.catalog ?? [] }
   }
 
   /** One question at a time, whoever asks; it goes on when the one who asked gives up. */
@@ -118,6 +126,7 @@ export function keystone(credentials: Credentials, clock: Clock): Identity {
       if (session?.token === token) session = null
     },
     endpoint: async (type, signal) => choose((await current(signal)).catalog, type, credentials),
+    user: async (signal) => (await current(signal)).user,
   }
 }
 
@@ -130,14 +139,16 @@ function request(c: Credentials) {
     // no scope: "Application credentials cannot request a scope" (401)
     return { auth: { identity } }
   }
-  const user = { name: c.username, domain: { name: c.userDomainName ?? 'Default' }, password: c.password }
-  const project = { name: c.projectName, domain: { name: c.projectDomainName ?? 'Default' } }
+  const domain = (id: string | undefined, name = 'Default') => (id === undefined ? { name } : { id })
+  const user = { name: c.username, domain: domain(c.userDomainId, c.userDomainName), password: c.password }
+  const named = { name: c.projectName, domain: domain(c.projectDomainId, c.projectDomainName) }
+  const project = c.projectId === undefined ? named : { id: c.projectId }
   return { auth: { identity: { methods: ['password'], password: { user } }, scope: { project } } }
 }
 
 function whoIs(c: Credentials): string {
   if (c.applicationCredentialId !== undefined) return `application credential ${c.applicationCredentialId}`
-  return `user ${c.username ?? ''} in project ${c.projectName ?? ''}`
+  return `user ${c.username ?? ''} in project ${c.projectName ?? c.projectId ?? ''}`
 }
 
 function choose(catalog: Catalog, type: string, c: Credentials): string {

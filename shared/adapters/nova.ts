@@ -8,7 +8,7 @@ import { openstack } from './openstack.ts'
 const service: Service = { name: 'Nova', unreachable: 'NOVA_UNREACHABLE', refused: 'NOVA_REFUSED' }
 
 /** 2.26 shows tags, 2.47 puts the flavor's disk size into the server; 2.79 is Train, the oldest that is still in use. */
-const microversion = '2.79'
+export const microversion = '2.79'
 const headers = { 'openstack-api-version': `compute ${microversion}`, 'x-openstack-nova-api-version': microversion }
 
 const serverShape = z.object({

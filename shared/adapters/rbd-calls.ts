@@ -20,6 +20,8 @@ export interface RbdCalls {
   removeUnopenable(image: RbdImage, signal: AbortSignal): Promise<Reply>
   /** Work of this gateway on that image which has not ended. */
   underWay(kind: Work, image: RbdImage, signal: AbortSignal): Promise<{ fraction: number | null } | null>
+  /** Ends a flatten of the image which is under way, where the gateway can: what is flattened is in use and cannot be removed. */
+  callOff?: (image: RbdImage, signal: AbortSignal) => Promise<void>
   /** How the last copy to that image ended, as far as this gateway remembers. */
   copyEnd(source: RbdSnap, target: RbdImage, signal: AbortSignal): Promise<Reply | null>
 }
@@ -60,6 +62,7 @@ export const errno = {
   EPERM: 1,
   ENOENT: 2,
   EIO: 5,
+  EAGAIN: 11,
   EACCES: 13,
   EBUSY: 16,
   EEXIST: 17,

@@ -8,6 +8,8 @@ type Refused = Extract<Reply, { is: 'errno' }>
 const usual: Partial<Record<number, FailureCode>> = {
   [errno.EPERM]: 'CEPH_REFUSED',
   [errno.EACCES]: 'CEPH_REFUSED',
+  // the manager's module is not ready, after a failover
+  [errno.EAGAIN]: 'CEPH_BUSY',
   [errno.ENOENT]: 'INSTANCE_GONE',
   [errno.EBUSY]: 'CEPH_BUSY',
   [errno.ENOTEMPTY]: 'CEPH_BUSY',
@@ -55,5 +57,7 @@ export function isErrno(reply: Reply, ...numbers: number[]): boolean {
 export async function missing(calls: RbdCalls, snap: RbdSnap, signal: AbortSignal): Promise<Failure> {
   const look = await calls.look(imageOf(snap), signal)
   if (look.is === 'absent') return new Failure('INSTANCE_GONE', `${spec(imageOf(snap))} is not there`)
+  const isThere = look.is === 'there' && look.state.snaps.some((s) => s.name === snap.snap)
+  if (isThere) return busy(spec(snap), 'Ceph did not find it a moment ago, and it is there')
   return new Failure('CEPH_REFUSED', `${spec(snap)} is not there any more: somebody removed it`)
 }

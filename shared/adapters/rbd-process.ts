@@ -1,7 +1,7 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
-import { Failure } from '../failures.ts'
+import { Failure, type FailureCode } from '../failures.ts'
 import { errno, type Reply } from './rbd-calls.ts'
 import { quote } from './http.ts'
 import { outOfTime } from './wait.ts'
@@ -82,18 +82,21 @@ async function collect(stream: Readable): Promise<string> {
   return text
 }
 
-/** rbd's exit code is the errno, but it also leaves with one when it reached no cluster at all: only its words tell. */
+/** The exit code is the errno, but it is also some number when no cluster was reached at all: only the words tell. */
 export function replyOf(what: string, { code, stderr }: Pick<Ended, 'code' | 'stderr'>): Reply {
   if (code === 0) return { is: 'ok' }
   const words = quote(lastLines(stderr))
-  if (stderr.includes("couldn't connect to the cluster")) {
-    const isRefused = code === errno.EPERM || code === errno.EACCES
-    throw new Failure(
-      isRefused ? 'CEPH_REFUSED' : 'CEPH_UNREACHABLE',
-      `${what}: rbd ended with ${String(code)}: ${words}`,
-    )
-  }
+  const unreached = unreachedBecause(code, stderr)
+  if (unreached) throw new Failure(unreached, `${what}: the command ended with ${String(code)}: ${words}`)
   return { is: 'errno', errno: code, about: stderr.includes('error opening pool') ? 'pool' : 'image', words }
+}
+
+/** In the words of `rbd` and of `ceph` 16.2; without a keyring they end with ENOENT, as they do without an image. */
+function unreachedBecause(code: number, stderr: string): FailureCode | null {
+  if (/unable to open config file|error calling conf_read_file/.test(stderr)) return 'BAD_SETTING'
+  if (!/couldn't connect to the cluster|error connecting to the cluster/.test(stderr)) return null
+  const isRefused = code === errno.EPERM || code === errno.EACCES || stderr.includes('no keyring found')
+  return isRefused ? 'CEPH_REFUSED' : 'CEPH_UNREACHABLE'
 }
 
 /** Progress is drawn over itself with carriage returns; the reason comes last. */

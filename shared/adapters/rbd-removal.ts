@@ -51,6 +51,7 @@ export function removal(calls: RbdCalls, patience: Patience): Pick<Volumes, 'ens
       return
     }
     mayGo(image, look.state, ownSnaps)
+    if (look.state.parent) await calls.callOff?.(image, signal)
     for (const state of look.state.snaps) await removeSnap({ ...image, snap: state.name }, state, signal)
     await remove(image, signal)
   }

@@ -1,14 +1,19 @@
 import type { Volumes } from '../ports/volumes.ts'
 import { fsidOf } from './ceph-conf.ts'
+import { flattenByTask } from './ceph-flatten.ts'
 import type { Patience } from './rbd-calls.ts'
 import { commandCalls, type CommandOptions } from './rbd-commands.ts'
 import { ordinaryPatience, volumesOver } from './rbd-volumes.ts'
 
 export interface RbdOptions extends CommandOptions {
+  /** the command `ceph`, where there is one: flattens are tasks of the managers then, and outlive this process too */
+  ceph?: string[] | undefined
   patience?: Patience | undefined
 }
 
 /** RBD through Ceph's own command line: for sites without the dashboard. */
 export function rbdVolumes(options: RbdOptions): Volumes {
-  return volumesOver(commandCalls(options), () => fsidOf(options.conf), options.patience ?? ordinaryPatience)
+  const own = commandCalls(options)
+  const calls = options.ceph ? flattenByTask(own, { ...options, command: options.ceph }) : own
+  return volumesOver(calls, () => fsidOf(options.conf), options.patience ?? ordinaryPatience)
 }

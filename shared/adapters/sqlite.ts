@@ -11,7 +11,8 @@ import type { Journal, Lease, Leases, Parked, RunOutcome, RunRecord } from '../p
  * does not grow with history. Where the planner would rather walk a project's whole history, the index is named.
  */
 const busyTimeoutMs = 10_000
-const schemaVersion = 1
+/** of the file, `PRAGMA user_version` */
+export const schemaVersion = 2
 
 const schema = `
   CREATE TABLE IF NOT EXISTS run (
@@ -26,6 +27,7 @@ const schema = `
   CREATE INDEX IF NOT EXISTS run_created ON run (created_ms);
   CREATE INDEX IF NOT EXISTS run_ended ON run (outcome) WHERE open IS NULL;
   CREATE INDEX IF NOT EXISTS run_image ON run (image);
+  CREATE INDEX IF NOT EXISTS run_unsettled ON run (due_ms) WHERE open IS NULL AND due_ms IS NOT NULL;
   CREATE TABLE IF NOT EXISTS lease (
     key TEXT PRIMARY KEY, version INTEGER NOT NULL, frozen INTEGER, record TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
@@ -94,6 +96,13 @@ export function sqlite(path: string): { journal: Journal; leases: Leases; close:
       records(
         'SELECT record FROM run INDEXED BY run_open WHERE open = 1 AND due_ms < ? ORDER BY due_ms LIMIT ?',
         dueBeforeMs,
+        limit,
+      ),
+    unsettled: (endedBeforeMs, limit) =>
+      records(
+        `SELECT record FROM run INDEXED BY run_unsettled
+         WHERE open IS NULL AND due_ms IS NOT NULL AND due_ms < ? ORDER BY due_ms LIMIT ?`,
+        endedBeforeMs,
         limit,
       ),
     list: (limit) => records('SELECT record FROM run ORDER BY created_ms DESC LIMIT ?', limit),
@@ -211,11 +220,12 @@ function open(path: string): DatabaseSync {
 /** The columns that a run's progress changes; an index over any other is written once. */
 function changing(record: RunRecord): SQLInputValue[] {
   const isOpen = record.outcome === null
+  const isUnsettled = !isOpen && record.outcome !== 'parked' && record.undos.length > 0
   return [
     record.version,
     record.message.step,
     record.outcome,
-    isOpen ? record.dueAtMs : null,
+    isOpen ? record.dueAtMs : isUnsettled ? record.endedAtMs : null,
     isOpen ? 1 : null,
     JSON.stringify(record),
   ]

@@ -16,7 +16,11 @@ export async function pause(ms: number, signal: AbortSignal, what: string): Prom
 
 /** Waits for work that goes on also when this caller no longer waits for it. */
 export async function orAbort<T>(work: Promise<T>, signal: AbortSignal, what: string): Promise<T> {
-  if (signal.aborted) throw outOfTime(what)
+  if (signal.aborted) {
+    // nobody will hear of it any more
+    work.catch(() => undefined)
+    throw outOfTime(what)
+  }
   let giveUp: () => void = () => undefined
   const aborted = new Promise<never>((_, reject) => {
     giveUp = () => reject(outOfTime(what))

@@ -1,8 +1,25 @@
-/** The file systems inside a guest. `thaw` is idempotent and always allowed. */
+/**
+ * A guest that stands still for one `snap create`. `freeze` and `hasHeld` are called only with the thaw armed: either may leave
+ * the guest frozen although it ended with an error.
+ */
 export interface Guest {
-  /** QUIESCE_UNAVAILABLE when there is no agent; GUEST_UNREACHABLE when it does not answer in time. Frozen already is success. */
+  /** what a freeze that held proves: its file systems were flushed, or no more than that nobody wrote meanwhile */
+  proves: 'filesystem' | 'crash'
+  /**
+   * Would a freeze be heard? Asked before anything is noted; harmless.
+   * QUIESCE_UNAVAILABLE: it cannot be frozen at all; GUEST_UNREACHABLE: nobody answers now.
+   */
+  reach(instance: string, signal: AbortSignal): Promise<void>
+  /** The same failures. Frozen already is success. */
   freeze(instance: string, signal: AbortSignal): Promise<void>
-  thaw(instance: string, signal: AbortSignal): Promise<void>
-  /** `unknown` when the way to the guest cannot tell */
-  state(instance: string, signal: AbortSignal): Promise<'frozen' | 'thawed' | 'unknown'>
+  /**
+   * Has the freeze held until now? Whoever cannot look finds out by asking for another freeze, which a frozen agent refuses:
+   * after a `false` the guest may be frozen anew.
+   */
+  hasHeld(instance: string, signal: AbortSignal): Promise<boolean>
+  /**
+   * Idempotent and always allowed. `unheard`: nothing runs there to be thawed; what was saved to disk comes back as frozen as it
+   * went. GUEST_UNREACHABLE: it may be frozen still.
+   */
+  thaw(instance: string, signal: AbortSignal): Promise<'thawed' | 'unheard'>
 }

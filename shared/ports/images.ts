@@ -7,6 +7,8 @@ export interface Image {
   owner: string
   isProtected: boolean
   sizeBytes: number | null
+  /** of the disk in the image, where Glance has read it: an upload's */
+  virtualSizeBytes: number | null
   checksum: string | null
   createdAtMs: number
   /** URLs as Glance shows them; empty also when it hides them */
@@ -51,6 +53,8 @@ export interface Images {
     signal: AbortSignal,
   ): Promise<{ sizeBytes: number; md5: string }>
 
+  /** Of a queued image, before its upload. */
+  setDiskFormat(id: string, format: 'raw' | 'qcow2', signal: AbortSignal): Promise<void>
   setProtected(id: string, isProtected: boolean, signal: AbortSignal): Promise<void>
   setProperties(id: string, properties: Record<string, string>, signal: AbortSignal): Promise<void>
   removeProperties(id: string, names: string[], signal: AbortSignal): Promise<void>

@@ -35,7 +35,7 @@ export interface RunRecord {
   claim: { token: string; hop: number; untilMs: number } | null
   /** deliveries of the present hop whose function died */
   lost: number
-  /** noted before the act that they undo, in order */
+  /** noted before the act that they undo, in order; empty once the run has ended and was looked at for the last time */
   undos: UndoName[]
   timeline: StepRecord[]
   progress: number | null
@@ -80,6 +80,8 @@ export interface Journal {
   latestOf(instance: string): Promise<RunRecord | null>
   /** Open runs whose message was due before `dueBeforeMs`, oldest first. */
   overdue(dueBeforeMs: number, limit: number): Promise<RunRecord[]>
+  /** Runs that ended before `endedBeforeMs`, and were not parked, with undos noted still, oldest first. */
+  unsettled(endedBeforeMs: number, limit: number): Promise<RunRecord[]>
   /** Newest first. */
   list(limit: number): Promise<RunRecord[]>
   byRunOrImage(id: string): Promise<RunRecord | null>

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { bareLoop, chainsOf, hopsOfLog, memoryMib, startEngine, wishes, type Engine } from './engine.ts'
-import { logOf } from '../../infra/embedded/stack.ts'
+import { logOf } from '../../infra/embedded/parts.ts'
 import { view } from '../../shared/view.ts'
 import { journalCost } from './journal-cost.ts'
 import { show, spreadOf } from './stats.ts'

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { demoCloud, type DemoCloud } from '../../infra/cli/demo-cloud.ts'
 import { openSession, type Session } from '../../infra/cli/session.ts'
-import { parts } from '../../infra/embedded/stack.ts'
+import { embeddedParts } from '../../infra/embedded/parts.ts'
 import { defaultRules } from '../../shared/rules.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
 
@@ -125,7 +125,7 @@ export async function bareLoop(session: Session, count: number): Promise<number[
 /** Resident memory of the stack's processes, in MiB (Linux). */
 export function memoryMib(session: Session): Record<string, number> {
   return Object.fromEntries(
-    parts.map((part) => {
+    embeddedParts.map((part) => {
       const status = readFileSync(`/proc/${session.own?.pid(part) ?? 0}/status`, 'utf8')
       const kib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0)
       return [part, Math.round(kib / 1024)]

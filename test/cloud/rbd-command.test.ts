@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Cluster, openCluster } from '../../infra/cloud/cluster.ts'
 import { faultList } from '../../infra/cloud/http.ts'
 import { serveRbd } from '../../infra/cloud/rbd-endpoint.ts'
+import { openRbdTasks, type RbdTasks } from '../../infra/cloud/rbd-tasks.ts'
 
 const mib = 2 ** 20
 const home = mkdtempSync(join(tmpdir(), 'rbd-'))
@@ -17,13 +18,15 @@ const otherConf = join(home, 'b.conf')
 
 let a: Cluster
 let b: Cluster
+let tasks: RbdTasks
 let endpoint: Awaited<ReturnType<typeof serveRbd>>
 
 beforeAll(async () => {
   const common = { pools: ['vms', 'images'], paxosProposeIntervalMs: 0, cloneFormat: 1 } as const
   a = openCluster({ ...common, dataDir: join(home, 'a'), fsid: 'aaaa' })
   b = openCluster({ ...common, dataDir: join(home, 'b'), fsid: 'bbbb' })
-  endpoint = await serveRbd({ clusters: { [conf]: a, [otherConf]: b }, port: 0, faults: faultList() })
+  tasks = openRbdTasks(a, home)
+  endpoint = await serveRbd({ clusters: { [conf]: a, [otherConf]: b }, tasks, port: 0, faults: faultList() })
   writeFileSync(conf, `[global]\nfsid = aaaa\nmon_host = 127.0.0.1:${endpoint.port}\n`)
   writeFileSync(otherConf, `[global]\nfsid = bbbb\nmon host = 127.0.0.1:${endpoint.port}\n`)
   a.create('vms', 'disk', 64 * mib)
@@ -32,6 +35,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await endpoint.close()
+  tasks.close()
   a.close()
   b.close()
   rmSync(home, { recursive: true })

@@ -18,18 +18,20 @@ export interface ComputeWorld {
   cutOff?: (method: 'GET' | 'DELETE', when: 'before' | 'after') => void
   /** The next call is answered with this status, and with this body or one of Nova's own words. */
   answer?: (status: number, body?: unknown) => void
+  /** The next call gets no answer. */
+  hang?: () => void
   voidTokens?: () => void
 }
 
 export function describeCompute(name: string, make: () => Promise<ComputeWorld>): void {
-  describe(`compute: ${name}`, { timeout: 30_000 }, () => {
+  describe(`compute: ${name}`, { timeout: 120_000 }, () => {
     let world: ComputeWorld
     let compute: Compute
     beforeAll(async () => {
       world = await make()
       compute = world.compute
-    }, 30_000)
-    afterAll(() => world.close())
+    }, 60_000)
+    afterAll(() => world.close(), 120_000)
 
     it('shows a server of any project as it is', async () => {
       const { image, ...server } = await world.makeServer(['gold', 'snapshot:daily'])
@@ -113,6 +115,13 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       expect(await compute.tagged('snapshot', patient())).toEqual([])
       world.answer(200, { server: { id } })
       await expectFailure(compute.find(id, patient()), 'ANSWER_UNREADABLE', /name/)
+    })
+
+    it('a Nova that does not answer is TIMEOUT when the caller gives up', async (test) => {
+      if (!world.hang) return test.skip('this world has no hang')
+      world.hang()
+      await expectFailure(compute.find(randomUUID(), AbortSignal.timeout(300)), 'TIMEOUT')
+      expect(await compute.find(randomUUID(), patient())).toBeNull()
     })
 
     it('a token that is no longer taken is renewed', async (test) => {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Cluster } from '../../infra/cloud/cluster.ts'
 import type { Fault } from '../../infra/cloud/http.ts'
@@ -82,8 +83,10 @@ function hang({ faults }: Cloud, service: string) {
   return { callOff: faults.clear }
 }
 
-/** RBD through the dashboard of two managers. */
-export function dashboardWorld(cloud: Cloud): VolumesWorld {
+const cephCommand = [process.execPath, join(import.meta.dirname, '../../infra/cloud/ceph-command.ts')]
+
+/** RBD through the dashboard of two managers, and with `ceph` its flattens as their tasks. */
+export function dashboardWorld(cloud: Cloud, has: { ceph?: true } = {}): VolumesWorld {
   const { faults, dashboards } = cloud
   const cluster = cloud.clusters.a
   const options = {
@@ -93,6 +96,7 @@ export function dashboardWorld(cloud: Cloud): VolumesWorld {
     fsid: setting(cloud, 'RBDSNAP_CEPH_FSID'),
     clock,
     patience,
+    ...(has.ceph ? { ceph: { command: cephCommand, conf: setting(cloud, 'RBDSNAP_RBD_CONF'), user: 'rbdsnap' } } : {}),
   }
   /** Clone format 2: a snapshot that is removed below its clone goes to the trash, and the dashboard shows its image no more. */
   async function hide({ pool, image }: RbdImage) {
@@ -111,6 +115,7 @@ export function dashboardWorld(cloud: Cloud): VolumesWorld {
       faults.add({ service: 'dashboard', ...dashboardCalls[what], when, does: { is: 'drop' }, times: 1 }),
     hang: () => hang(cloud, 'dashboard'),
     slowDown: dashboards.slow,
+    ...(has.ceph ? { keepsFlattens: true } : {}),
     async killGateway() {
       dashboards.killActive()
       await sleep(takeover.takeoverMs + takeover.respawnMs)

@@ -11,6 +11,7 @@ import { nova } from '../../shared/adapters/nova.ts'
 import type { ComputeWorld } from './compute.contract.ts'
 import { clock, setting } from './embedded-cloud.ts'
 import type { GuestWorld } from './guest.contract.ts'
+import type { IdentityWorld } from './identity.contract.ts'
 import type { ImagesWorld } from './images.contract.ts'
 
 const mebibyte = 1024 * 1024
@@ -33,6 +34,41 @@ const identityOf = (cloud: Cloud): Identity => keystone(credentialsOf(cloud), cl
 function harm(cloud: Cloud, service: string) {
   return (method: string | undefined, when: Fault['when'], does: Fault['does']) =>
     cloud.faults.add({ service, ...(method === undefined ? {} : { method }), when, does, times: 1 })
+}
+
+export async function identityWorld(cloud: Cloud): Promise<IdentityWorld> {
+  const credentials = credentialsOf(cloud)
+  const own = await identityOf(cloud).token(AbortSignal.timeout(5_000))
+  const ask = (method: string, path: string, token: string, body?: unknown) =>
+    fetch(`${cloud.urls.keystone}${path}`, {
+      method,
+      headers: { 'x-auth-token': own, 'x-subject-token': token, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+  const next = harm(cloud, 'keystone')
+  return {
+    credentials,
+    endpoints: {
+      image: { public: cloud.urls.glance, internal: cloud.urls.glanceInternal },
+      compute: { public: cloud.urls.nova, internal: cloud.urls.nova },
+    },
+    async applicationCredential() {
+      const shown = (await (await ask('GET', '/auth/tokens', own)).json()) as { token: { user: { id: string } } }
+      const path = `/users/${shown.token.user.id}/application_credentials`
+      const made = await ask('POST', path, own, { application_credential: { name: `rbdsnap-${randomUUID()}` } })
+      const { application_credential: c } = (await made.json()) as {
+        application_credential: { id: string; secret: string }
+      }
+      return { applicationCredentialId: c.id, applicationCredentialSecret: c.secret }
+    },
+    takes: async (token) => (await ask('GET', '/auth/tokens', token)).status === 200,
+    async revoke(token) {
+      await ask('DELETE', '/auth/tokens', token)
+    },
+    cutOff: (method, when) => next(method, when, { is: 'drop' }),
+    answer: (status, body) => next('POST', 'before', { is: 'answer', status, body }),
+    close: async () => cloud.faults.clear(),
+  }
 }
 
 export function imagesWorld(cloud: Cloud): ImagesWorld {
@@ -93,6 +129,7 @@ export function imagesWorld(cloud: Cloud): ImagesWorld {
     cutOff: (method, when) => next(method, when, { is: 'drop' }),
     answer: (status, headers = {}) =>
       next(undefined, 'before', { is: 'answer', status, headers, body: '<html><h1>busy</h1> or not Glance</html>' }),
+    hang: () => next(undefined, 'before', { is: 'hang' }),
     voidTokens: () => next(undefined, 'before', { is: 'answer', status: 401, body: '<h1>401 Unauthorized</h1>' }),
     close: async () => cloud.faults.clear(),
   }
@@ -128,6 +165,7 @@ export function computeWorld(cloud: Cloud): ComputeWorld {
     cutOff: (method, when) => next(method, when, { is: 'drop' }),
     answer: (status, body) =>
       next(undefined, 'before', body === undefined ? error(status) : { is: 'answer', status, body }),
+    hang: () => next(undefined, 'before', { is: 'hang' }),
     voidTokens: () => next(undefined, 'before', error(401)),
     close: async () => cloud.faults.clear(),
   }
@@ -147,6 +185,7 @@ export function guestWorld(cloud: Cloud): GuestWorld {
       return { count: found?.freezes.length ?? 0, refused: found?.refusals ?? 0 }
     },
     stop: async (instance) => cloud.guests.setState(instance, 'off'),
+    pause: async (instance, isPaused) => cloud.guests.setState(instance, isPaused ? 'paused' : 'running'),
     async halfARequest(instance) {
       const client = createConnection(socket.replace('{instance}', instance))
       await once(client, 'connect')

@@ -118,8 +118,8 @@ export async function fakeImagesWorld(): Promise<ImagesWorld> {
     async show(id) {
       const image = glance.images.get(id)
       if (!image) return null
-      const { status, owner, isProtected, minDiskGib, properties, hasFormats } = image
-      const formats = { diskFormat: hasFormats ? 'raw' : null, containerFormat: hasFormats ? 'bare' : null }
+      const { status, owner, isProtected, minDiskGib, properties, hasFormats, diskFormat } = image
+      const formats = { diskFormat: hasFormats ? diskFormat : null, containerFormat: hasFormats ? 'bare' : null }
       return structuredClone({ status, owner, visibility: 'private', isProtected, minDiskGib, properties, ...formats })
     },
     remove: async (id) => glance.delete('tenant', id),
@@ -185,8 +185,10 @@ function waitedFor(guest: Guest): Guest {
     }
   }
   return {
+    proves: guest.proves,
     freeze: (id, signal) => patiently(signal, () => guest.freeze(id, signal)),
     thaw: (id, signal) => patiently(signal, () => guest.thaw(id, signal)),
-    state: (id, signal) => patiently(signal, () => guest.state(id, signal)),
+    reach: (id, signal) => patiently(signal, () => guest.reach(id, signal)),
+    hasHeld: (id, signal) => patiently(signal, () => guest.hasHeld(id, signal)),
   }
 }

@@ -112,6 +112,17 @@ export function describeJournal(name: string, make: () => Promise<JournalWays>):
       expect(await first.journal.openOf(instance)).toEqual([])
     })
 
+    it('the runs that ended before a moment and have undos noted still, oldest first, so many', async () => {
+      const { first } = await ways()
+      const noted = (n: number, outcome?: RunRecord['outcome']) => ({ ...ended(n, outcome), undos: ['thaw' as const] })
+      await add(first.journal, noted(3), noted(2, 'rejected'), ended(4), noted(5, 'parked'), noted(7))
+      await add(first.journal, { ...run(6), undos: ['thaw'] })
+      expect(idsOf(await first.journal.unsettled(8, 10))).toEqual([idOf(2), idOf(3)])
+      expect(idsOf(await first.journal.unsettled(8, 1))).toEqual([idOf(2)])
+      await first.journal.save({ ...noted(2, 'rejected'), undos: [] })
+      expect(idsOf(await first.journal.unsettled(8, 10))).toEqual([idOf(3)])
+    })
+
     it('all runs, newest first, so many', async () => {
       const { first } = await ways()
       await add(first.journal, run(2), run(1), ended(3))

@@ -23,17 +23,17 @@ export async function expectFailure(work: Promise<unknown>, code: FailureCode, w
 }
 
 /** Long enough for any call that is not meant to hang. */
-export const patient = () => AbortSignal.timeout(10_000)
+export const patient = () => AbortSignal.timeout(60_000)
 
 /** Asks again, as the driver does after a failure that may pass or a wait. */
 export async function untilDone<T>(ask: () => Promise<T>, isDone: (value: T) => boolean, everyMs = 50): Promise<T> {
-  for (const endMs = Date.now() + 10_000; ;) {
+  for (const endMs = Date.now() + 60_000; ;) {
     const value = await ask().catch((error: unknown) => {
       if (error instanceof Failure && error.kind === 'retry' && Date.now() < endMs) return null
       throw error
     })
     if (value !== null && isDone(value)) return value
-    if (Date.now() > endMs) throw new Error(`not done in 10 s: ${JSON.stringify(value)}`)
+    if (Date.now() > endMs) throw new Error(`not done in 60 s: ${JSON.stringify(value)}`)
     await new Promise((resolve) => setTimeout(resolve, everyMs))
   }
 }

@@ -14,13 +14,13 @@ export interface ReaderWorld {
   cutOff?: () => void
 }
 
-export function describeReader(name: string, make: () => Promise<ReaderWorld>): void {
-  describe(`reading a disk: ${name}`, { timeout: 30_000 }, () => {
+export function describeReader(name: string, make: () => Promise<ReaderWorld>, timeoutMs = 30_000): void {
+  describe(`reading a disk: ${name}`, { timeout: timeoutMs }, () => {
     let world: ReaderWorld
     beforeAll(async () => {
       world = await make()
-    }, 30_000)
-    afterAll(() => world.close())
+    }, timeoutMs)
+    afterAll(() => world.close(), timeoutMs)
 
     async function all(stream: ReadableStream<Uint8Array>): Promise<Buffer> {
       const chunks: Uint8Array[] = []

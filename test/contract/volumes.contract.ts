@@ -38,6 +38,8 @@ export interface VolumesWorld {
   slowDown?: (operation: 'flatten' | 'copy', perObjectMs: number) => void
   /** What works for the gateway dies, and what it was doing with it; another takes over. */
   killGateway?: () => Promise<void>
+  /** A flatten does not die with what works for the gateway. */
+  keepsFlattens?: true
   /** Another takes over what works for the gateway, in order. */
   failOver?: () => Promise<void>
   /** an adapter that was told of the manager on standby first */
@@ -45,22 +47,22 @@ export interface VolumesWorld {
   /** In the middle of the clone that comes next, what works for the gateway dies and leaves this. */
   killInClone?: (form: HalfMadeForm) => void
   /** Whatever token is in use is no longer taken. */
-  voidTokens?: () => void
+  voidTokens?: () => void | Promise<void>
   /** an adapter whose password is wrong */
   withWrongPassword?: () => Volumes
   /** the image gets what makes the gateway unable to show it */
   hide?: (image: RbdImage) => Promise<void>
 }
 
-export function describeVolumes(name: string, make: () => Promise<VolumesWorld>): void {
-  describe(`volumes: ${name}`, { timeout: 30_000 }, () => {
+export function describeVolumes(name: string, make: () => Promise<VolumesWorld>, timeoutMs = 30_000): void {
+  describe(`volumes: ${name}`, { timeout: timeoutMs }, () => {
     let world: VolumesWorld
     let volumes: Volumes
     beforeAll(async () => {
       world = await make()
       volumes = world.volumes
-    }, 30_000)
-    afterAll(() => world.close())
+    }, timeoutMs)
+    afterAll(() => world.close(), timeoutMs)
 
     const at = (image: RbdImage, snap: string): RbdSnap => ({ ...image, snap })
     const inImages = (): RbdImage => ({ pool: world.pools.images, image: randomUUID() })
@@ -400,13 +402,13 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
 
     it('long work is said to run, and is done in the end', async (test) => {
       if (!world.slowDown) return test.skip('this world has no slowDown')
+      world.slowDown('flatten', 150)
+      world.slowDown('copy', 150)
       const { source, child } = await clone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
-      world.slowDown('flatten', 150)
-      world.slowDown('copy', 150)
-      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
+      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
       expect(await world.names(target.pool)).not.toContain(target.image)
@@ -424,19 +426,48 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
       expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
     })
 
+    it('what is being flattened can be removed, at the latest when it is done', async (test) => {
+      if (!world.slowDown) return test.skip('this world has no slowDown')
+      world.slowDown('flatten', 150)
+      const { disk, source, child } = await clone()
+      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
+      await untilDone(
+        async () => volumes.ensureAbsent(child, [], patient()),
+        () => true,
+      )
+      world.slowDown('flatten', 0)
+      expect(await world.names(child.pool)).not.toContain(child.image)
+      await volumes.ensureSnapshotAbsent(source, patient())
+      expect(await world.snaps(disk)).toEqual([])
+    })
+
+    it('a flatten goes on when its gateway died, without being asked for again', async (test) => {
+      if (!world.keepsFlattens || !world.killGateway || !world.slowDown)
+        return test.skip('this world has no keepsFlattens, killGateway or slowDown')
+      world.slowDown('flatten', 500)
+      const { source, child } = await clone()
+      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
+      await world.killGateway()
+      world.slowDown('flatten', 0)
+      const isCut = async () => (await volumes.find(child, patient()))?.parent === null
+      await untilDone(isCut, Boolean)
+      expect(await volumes.flatten(child, patient())).toEqual({ is: 'done' })
+      expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
+    })
+
     it('work that died with its gateway is begun again', async (test) => {
       if (!world.killGateway || !world.slowDown) return test.skip('this world has no killGateway or slowDown')
+      world.slowDown('flatten', 500)
+      world.slowDown('copy', 500)
       const { source, child } = await clone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
-      world.slowDown('flatten', 500)
-      world.slowDown('copy', 500)
-      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
+      expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       await world.killGateway()
       world.slowDown('flatten', 0)
       world.slowDown('copy', 0)
-      expect(await world.parentOf(child)).toEqual(source)
+      if (!world.keepsFlattens) expect(await world.parentOf(child)).toEqual(source)
       await untilDone(
         () => volumes.flatten(child, patient()),
         (p) => p.is === 'done',
@@ -507,7 +538,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
       const disk = await world.makeDisk()
       // tokens have whole seconds
       await new Promise((resolve) => setTimeout(resolve, 1_100))
-      world.voidTokens()
+      await world.voidTokens()
       const all = Array.from({ length: 12 }, () => volumes.find(disk, patient()))
       expect(await Promise.all(all)).toHaveLength(12)
     })
@@ -521,7 +552,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>)
       expect(new Set(await Promise.all(together))).toEqual(new Set(['CEPH_REFUSED']))
       for (let tries = 0; tries < 12; tries += 1) await expectFailure(wrong.find(disk, patient()), 'CEPH_REFUSED')
       await new Promise((resolve) => setTimeout(resolve, 1_100))
-      world.voidTokens()
+      await world.voidTokens()
       expect(await volumes.find(disk, patient())).not.toBeNull()
     })
 

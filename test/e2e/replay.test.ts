@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { readEvents } from '../../infra/cli/event-files.ts'
 import { replay, type Replayed } from '../../infra/cli/replay.ts'
 import { openSession, type Session } from '../../infra/cli/session.ts'
-import { parts } from '../../infra/embedded/stack.ts'
+import { embeddedParts } from '../../infra/embedded/parts.ts'
 import { defaultRules } from '../../shared/rules.ts'
 import { sqlite } from '../../shared/adapters/sqlite.ts'
 
@@ -44,16 +44,20 @@ describe('events/ through the whole stack', () => {
     },
   )
 
-  it.each(parts)('comes to the same end when %s is killed in the middle', { timeout: wholeReplayMs }, async (part) => {
-    const end = await inStack(async (session) => {
-      const replayed = replay(events, session, defaultRules)
-      await untilARunIsAt(['snapshot', 'clone'])
-      process.kill(session.own?.pid(part) ?? 0, 'SIGKILL')
-      return { runs: await replayed, world: await worldOf(session) }
-    })
-    expect(outcomesOf(end.runs)).toEqual(wantedOutcomes)
-    expect(end.world.leftovers).toEqual([])
-  })
+  it.each(embeddedParts)(
+    'comes to the same end when %s is killed in the middle',
+    { timeout: wholeReplayMs },
+    async (part) => {
+      const end = await inStack(async (session) => {
+        const replayed = replay(events, session, defaultRules)
+        await untilARunIsAt(['snapshot', 'clone'])
+        process.kill(session.own?.pid(part) ?? 0, 'SIGKILL')
+        return { runs: await replayed, world: await worldOf(session) }
+      })
+      expect(outcomesOf(end.runs)).toEqual(wantedOutcomes)
+      expect(end.world.leftovers).toEqual([])
+    },
+  )
 
   it('comes to the same end when the command is killed and run again', { timeout: wholeReplayMs }, async () => {
     const command = spawn(process.execPath, [join(root, 'infra/cli/rbdsnap.ts'), 'replay', join(root, 'events')], {
@@ -95,7 +99,7 @@ interface World {
 
 /** The images that are active, and whatever of ours is there besides them. */
 async function worldOf(session: Session): Promise<{ active: string[]; leftovers: string[] }> {
-  const { clusters, images, servers } = (await (await fetch(`${session.controlUrl}/world`)).json()) as World
+  const { clusters, images, servers } = (await (await fetch(`${session.controlUrl ?? ''}/world`)).json()) as World
   const volumes = Object.values(clusters).flatMap((c) => Object.values(c.pools).flat())
   const leftovers = [
     ...volumes

@@ -15,6 +15,7 @@ export class GlanceError extends Error {
 export interface FakeRecord extends Image {
   minDiskGib: number
   hasFormats: boolean
+  diskFormat: 'raw' | 'qcow2'
   madeBy: Actor
 }
 
@@ -65,12 +66,14 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
         status: 'queued',
         isProtected: false,
         sizeBytes: null,
+        virtualSizeBytes: null,
         checksum: null,
         createdAtMs: clock.nowMs(),
         locations: [],
         properties: {},
         minDiskGib: 0,
         hasFormats: false,
+        diskFormat: 'raw',
         madeBy: by,
         ...wanted,
       }
@@ -100,7 +103,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       const image = get(id)
       if (image.status !== 'queued' || !image.hasFormats) throw new GlanceError(409, `image ${id} is ${image.status}`)
       const volume = volumeOf(id)
-      if (ceph.has(volume)) throw new GlanceError(409, 'Duplicate')
+      if (ceph.has(volume)) throw new GlanceError(500, 'the store has that name')
       image.status = 'saving'
       const made = ceph.create('glance', volume, { sizeBytes: 0 })
       try {
@@ -113,9 +116,14 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
         image.status = 'queued'
         throw error
       }
+      if (!images.has(id)) {
+        ceph.remove('glance', volume)
+        throw new GlanceError(410, `Image ${id} could not be found after upload.`)
+      }
       ceph.snapCreate('glance', { ...volume, snap: snapName })
       ceph.protect('glance', { ...volume, snap: snapName })
       image.sizeBytes = made.sizeBytes
+      image.virtualSizeBytes = made.sizeBytes
       image.locations.push(`rbd://${ceph.fsid}/${pool}/${id}/${snapName}`)
       image.status = 'active'
       note(by, 'uploaded', image, { content: made.content, sizeBytes: made.sizeBytes, hasSnap: true })

@@ -56,31 +56,42 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
   const hasChannel = (found: Vm | undefined): found is Vm =>
     found !== undefined && found.agent !== 'none' && found.power === 'on'
 
+  const answering = (instance: string): Vm => {
+    const found = vm(instance)
+    if (!hasChannel(found)) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no channel`)
+    mustAnswer(found, instance)
+    return found
+  }
+  const begin = (found: Vm, instance: string) => {
+    const holder = holderOf(instance)
+    found.current = { instance, holder, fromMs: clock.nowMs(), toMs: null, snapsAtMs: [], unreachable: [] }
+    intervals.push(found.current)
+  }
+
   const port: Guest = heeding<Guest>({
+    proves: 'filesystem',
+    async reach(instance) {
+      answering(instance)
+    },
     async freeze(instance) {
-      const found = vm(instance)
-      if (!hasChannel(found)) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} has no channel`)
-      mustAnswer(found, instance)
+      const found = answering(instance)
       // The agent is not asked again, but somebody meant to: two freezes at a time.
-      if (found.current) {
-        frozenTwice.push(instance)
-        return
-      }
-      const holder = holderOf(instance)
-      found.current = { instance, holder, fromMs: clock.nowMs(), toMs: null, snapsAtMs: [], unreachable: [] }
-      intervals.push(found.current)
+      if (found.current) frozenTwice.push(instance)
+      else begin(found, instance)
+    },
+    /** as by Nova's RPC, the worse of the two: it finds out by freezing */
+    async hasHeld(instance) {
+      const found = answering(instance)
+      if (found.current) return true
+      begin(found, instance)
+      return false
     },
     async thaw(instance) {
       const found = vms.get(instance)
-      if (!hasChannel(found)) return
+      if (!hasChannel(found)) return 'unheard'
       mustAnswer(found, instance)
       end(found)
-    },
-    async state(instance) {
-      const found = vms.get(instance)
-      if (!hasChannel(found)) return 'unknown'
-      mustAnswer(found, instance)
-      return found.current ? 'frozen' : 'thawed'
+      return 'thawed'
     },
   })
 

@@ -4,10 +4,12 @@ import { properties as ours, propertyPrefix } from '../../shared/names.ts'
 import type { Images } from '../../shared/ports/images.ts'
 import { heeding } from './heed.ts'
 import { GlanceError, wholeOf, type Glance } from './glance.ts'
+import { fakeWire, type Wire } from './wire.ts'
 
 /** The port over a fake Glance. */
-export function fakeImages(glance: Glance): Images {
+export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
   const me = 'rbdsnap'
+  const { request } = wire
   const get = (id: string) => refused({ 404: 'IMAGE_GONE' }, () => glance.get(id))
   const bytesFor = async (id: string, bytes: ReadableStream) => {
     if (!glance.images.has(id)) await bytes.cancel()
@@ -29,7 +31,9 @@ export function fakeImages(glance: Glance): Images {
       if (there && there.owner === owner && there.properties[ours.run] === properties[ours.run]) return
       if (there) throw new Failure('NAME_TAKEN', `image ${id} is not of this run`)
       refused({ 409: 'IMAGE_GONE', 413: 'QUOTA' }, () =>
-        glance.create(me, { id, name, owner, minDiskGib, properties: { ...properties }, hasFormats: true }),
+        request(() =>
+          glance.create(me, { id, name, owner, minDiskGib, properties: { ...properties }, hasFormats: true }),
+        ),
       )
     },
 
@@ -41,17 +45,24 @@ export function fakeImages(glance: Glance): Images {
       }
       const isClaimed = image.properties[ours.run] !== undefined && image.properties[ours.run] === properties[ours.run]
       const left = Object.keys(image.properties).filter((name) => name.startsWith(propertyPrefix))
-      for (const name of isClaimed ? [] : left) delete image.properties[name]
-      image.hasFormats = true
-      image.minDiskGib = minDiskGib
-      image.isProtected = true
-      Object.assign(image.properties, properties)
+      request(() => {
+        // refused as a whole once the image is not queued
+        const now = get(id)
+        if (now.status !== 'queued') throw new Failure('NOVA_DID_IT', `image ${id} is ${now.status}`)
+        for (const name of isClaimed ? [] : left) delete now.properties[name]
+        now.hasFormats = true
+        now.minDiskGib = minDiskGib
+        now.isProtected = true
+        Object.assign(now.properties, properties)
+      })
     },
 
     async ensureLocation(id, url, sizeBytes) {
       const image = get(id)
       if (image.status === 'queued') {
-        refused({ 400: 'LOCATION_REFUSED', 403: 'LOCATION_REFUSED' }, () => glance.addLocation(me, id, url))
+        refused({ 400: 'LOCATION_REFUSED', 403: 'LOCATION_REFUSED' }, () =>
+          request(() => glance.addLocation(me, id, url)),
+        )
       }
       if (image.status !== 'active' || image.sizeBytes !== sizeBytes || image.locations.join() !== url) {
         throw new Failure('NAME_TAKEN', `image ${id} is ${image.status} at ${image.locations.join()}`)
@@ -78,7 +89,10 @@ export function fakeImages(glance: Glance): Images {
       } catch (error) {
         if (signal.aborted) throw new Failure('TIMEOUT', `image ${id}`)
         if (!(error instanceof GlanceError)) throw error
-        throw new Failure(image.status === 'queued' ? 'NAME_TAKEN' : 'GLANCE_UNREACHABLE', error.message)
+        throw new Failure(
+          error.status === 410 ? 'IMAGE_GONE' : 'GLANCE_UNREACHABLE',
+          `${error.status}: ${error.message}`,
+        )
       }
       const sent = { sizeBytes, md5: hash.digest('hex') }
       if (image.sizeBytes !== sizeBytes || image.checksum !== sent.md5)
@@ -86,22 +100,27 @@ export function fakeImages(glance: Glance): Images {
       return sent
     },
 
+    async setDiskFormat(id, format) {
+      request(() => (get(id).diskFormat = format))
+    },
     async setProtected(id, isProtected) {
-      get(id).isProtected = isProtected
+      request(() => (get(id).isProtected = isProtected))
     },
     async setProperties(id, properties) {
-      Object.assign(get(id).properties, properties)
+      request(() => Object.assign(get(id).properties, properties))
     },
     async removeProperties(id, names) {
-      const image = get(id)
-      for (const name of names) delete image.properties[name]
+      request(() => {
+        const image = get(id)
+        for (const name of names) delete image.properties[name]
+      })
     },
 
     async ensureQueuedAbsent(id) {
       const image = glance.images.get(id)
       if (!image) return 'absent'
       if (image.status !== 'queued' || image.isProtected) return 'kept'
-      glance.delete(me, id)
+      request(() => glance.delete(me, id))
       return 'absent'
     },
   })

@@ -7,6 +7,8 @@ export interface FakeJournal {
   runs: () => RunRecord[]
   parked: () => Parked[]
   leaseOf: (key: string) => Lease | undefined
+  /** when the first of the runs ended that are to be looked at once more */
+  unsettledSinceMs: () => number | null
 }
 
 export function fakeJournal(): FakeJournal {
@@ -16,6 +18,8 @@ export function fakeJournal(): FakeJournal {
   const copy = <T>(value: T): T => structuredClone(value)
   const keyOf = ({ wish }: RunRecord) => `${wish.instance}/${wish.run}`
   const isOpen = (r: RunRecord) => r.outcome === null
+  const isUnsettled = (r: RunRecord) => !isOpen(r) && r.outcome !== 'parked' && r.undos.length > 0
+  const endOf = (r: RunRecord) => r.endedAtMs ?? 0
   const newestFirst = (a: RunRecord, b: RunRecord) => b.createdAtMs - a.createdAtMs
   const where = (test: (r: RunRecord) => boolean) => [...runs.values()].filter(test)
 
@@ -38,6 +42,12 @@ export function fakeJournal(): FakeJournal {
       copy(
         where((r) => isOpen(r) && r.dueAtMs < beforeMs)
           .sort((a, b) => a.dueAtMs - b.dueAtMs)
+          .slice(0, limit),
+      ),
+    unsettled: async (beforeMs, limit) =>
+      copy(
+        where((r) => isUnsettled(r) && endOf(r) < beforeMs)
+          .sort((a, b) => endOf(a) - endOf(b))
           .slice(0, limit),
       ),
     list: async (limit) => copy([...runs.values()].sort(newestFirst).slice(0, limit)),
@@ -103,5 +113,6 @@ export function fakeJournal(): FakeJournal {
     runs: () => [...runs.values()],
     parked: () => [...parked.values()],
     leaseOf: (key) => leases.get(key),
+    unsettledSinceMs: () => where(isUnsettled).reduce<number | null>((t, r) => Math.min(t ?? Infinity, endOf(r)), null),
   }
 }

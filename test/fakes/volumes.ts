@@ -3,6 +3,7 @@ import type { DiskReader, Progress, RbdImage, RbdSnap, Volumes } from '../../sha
 import { errnos, Errno, type Ceph } from './ceph.ts'
 import { heeding } from './heed.ts'
 import type { FakeClock } from './clock.ts'
+import { fakeWire, type Wire } from './wire.ts'
 
 /** How long Ceph takes for what it does in the background, and what goes wrong with it. */
 export interface CephTempo {
@@ -21,14 +22,18 @@ interface Task {
   endsAtMs: number
 }
 
+const rememberedMs = 60_000
+
 const named = (at: RbdImage | RbdSnap) => `${at.pool}/${at.image}${'snap' in at ? `@${at.snap}` : ''}`
 
 /** The port over a fake cluster. Background work is a task; tasks die with their manager (`loseTasks`). */
-export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): FakeVolumes {
+export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo, wire: Wire = fakeWire()): FakeVolumes {
   const me = 'rbdsnap'
+  const { request } = wire
   let manager = 0
   const tasks = new Map<string, Task>()
-  const copied = new Set<string>()
+  /** when it ended; the manager remembers a finished task for a minute */
+  const copied = new Map<string, number>()
 
   const background = (name: string, ms: number, finish: () => void): void => {
     const under = manager
@@ -52,8 +57,8 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Fak
     const { isProtected } = ceph.snapOf(at)
     const children = ceph.childrenOf(at)
     if (children.length > 0) throw new Failure('CEPH_BUSY', `${named(at)} has the clone ${children.map(named).join()}`)
-    if (isProtected) ceph.unprotect(me, at)
-    ceph.snapRemove(me, at)
+    if (isProtected) request(() => ceph.unprotect(me, at))
+    request(() => ceph.snapRemove(me, at))
   }
 
   function verdictOn(source: RbdSnap, child: RbdImage): 'verified' | 'half-made' | 'foreign' {
@@ -66,6 +71,10 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Fak
   }
 
   function startClone(source: RbdSnap, child: RbdImage): void {
+    request(() => cloneNow(source, child))
+  }
+
+  function cloneNow(source: RbdSnap, child: RbdImage): void {
     const made = guard({ [errnos.EINVAL]: 'CLONE_REFUSED' }, named(child), () => ceph.clone(me, source, child))
     if (tempo.halfMade !== null) {
       const form = tempo.halfMade
@@ -93,12 +102,12 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Fak
 
     async ensureSnapshot(at) {
       if (!isVisible(at)) throw new Failure('INSTANCE_GONE', named(at))
-      if (!ceph.image(at).snaps.has(at.snap)) ceph.snapCreate(me, at)
+      if (!ceph.image(at).snaps.has(at.snap)) request(() => ceph.snapCreate(me, at))
     },
     async ensureProtected(at) {
       if (!isVisible(at)) throw new Failure('INSTANCE_GONE', named(at))
       guard({ [errnos.ENOSYS]: 'CLONE_REFUSED', [errnos.ENOENT]: 'INSTANCE_GONE' }, named(at), () =>
-        ceph.protect(me, at),
+        request(() => ceph.protect(me, at)),
       )
     },
     async ensureSnapshotAbsent(at) {
@@ -120,9 +129,11 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Fak
       const task = `flatten ${named(child)}`
       const under = running(task)
       if (under) return under
-      background(task, tempo.flattenMs, () => {
-        if (ceph.has(child) && ceph.image(child).parent) ceph.flattenNow(me, child)
-      })
+      request(() =>
+        background(task, tempo.flattenMs, () => {
+          if (ceph.has(child) && ceph.image(child).parent) ceph.flattenNow(me, child)
+        }),
+      )
       return { is: 'running', fraction: 0 }
     },
 
@@ -139,18 +150,21 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Fak
       const under = running(task)
       if (under) return under
       if (ceph.has(temporary)) {
-        if (copied.delete(named(temporary))) {
-          ceph.rename(me, temporary, target)
+        if (clock.nowMs() - (copied.get(named(temporary)) ?? 0) < rememberedMs) {
+          request(() => ceph.rename(me, temporary, target))
+          copied.delete(named(temporary))
           return { is: 'done' }
         }
         // cut short: it has the right size and reads as zeros
-        ceph.remove(me, temporary)
+        request(() => ceph.remove(me, temporary))
       }
-      const { content } = ceph.snapOf(source)
-      const partial = ceph.create(me, temporary, { sizeBytes })
-      background(task, tempo.copyMs, () => {
-        partial.content = content
-        copied.add(named(temporary))
+      request(() => {
+        const { content } = ceph.snapOf(source)
+        const partial = ceph.create(me, temporary, { sizeBytes })
+        background(task, tempo.copyMs, () => {
+          partial.content = content
+          copied.set(named(temporary), clock.nowMs())
+        })
       })
       return { is: 'running', fraction: 0 }
     },
@@ -166,7 +180,7 @@ export function fakeVolumes(ceph: Ceph, clock: FakeClock, tempo: CephTempo): Fak
       if (ceph.image(at).isInUse) throw new Failure('CEPH_BUSY', `${named(at)} is in use`)
       if ([...tasks.keys()].some((t) => t.endsWith(` ${named(at)}`))) throw new Failure('CEPH_BUSY', named(at))
       for (const { name } of snaps) removeSnap({ ...at, snap: name })
-      ceph.remove(me, at)
+      request(() => ceph.remove(me, at))
     },
   })
 }

@@ -15,6 +15,7 @@ import { fakeJournal } from './journal.ts'
 import { fakeNova, quickNova, type NovaPlan } from './nova.ts'
 import { fakeQueue } from './queue.ts'
 import { fakeReader, fakeVolumes, type CephTempo } from './volumes.ts'
+import { fakeWire } from './wire.ts'
 
 export interface ServerOptions {
   disk?: 'clone' | 'flat'
@@ -50,6 +51,7 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     glancePool: 'images',
     freezeBudgetMs: 5_000,
     flattensAtOnce: 2,
+    uploadFormat: 'raw',
     rules: defaultRules,
   }
   const tempo: CephTempo = { cloneMs: 0, flattenMs: 20_000, copyMs: 15_000, halfMade: null, refusesCopy: false }
@@ -69,7 +71,8 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
   const glance = fakeGlance(ceph, clock, settings.glancePool)
   const pools = { nova: settings.novaPool, glance: settings.glancePool }
   const nova = fakeNova({ ceph, clock, glance, guests, servers, bus, pools })
-  const volumes = fakeVolumes(ceph, clock, tempo)
+  const wire = fakeWire()
+  const volumes = fakeVolumes(ceph, clock, tempo, wire)
 
   function watch(event: CephEvent): void {
     const isMade = event.op === 'create' || event.op === 'clone' || event.op === 'snap create' || event.op === 'rename'
@@ -89,10 +92,9 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     if (!isNoted(event)) trespasses.push(event)
   }
 
-  /** Is there, at this moment, an open run whose record names the undo of what was just made? */
+  /** Is there, at this moment, a run whose record names the undo of what was just made? The last look takes the names off. */
   function isNoted({ pool, image, snap }: CephEvent): boolean {
-    return store.runs().some(({ wish, undos, outcome }) => {
-      if (outcome !== null) return false
+    return store.runs().some(({ wish, undos }) => {
       if (pool === settings.novaPool) return snap === `rbdsnap-${wish.run}` && undos.includes('dropSourceSnapshot')
       if (image === `rbdsnap-${wish.run}-copy`) return undos.includes('dropCopy')
       return image === wish.image && (undos.includes('dropClone') || undos.includes('dropCopy'))
@@ -110,7 +112,7 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
 
   const ports: Ports = {
     compute: fakeCompute(servers, (server) => bus.notify('instance.update', server)),
-    images: fakeImages(glance),
+    images: fakeImages(glance, wire),
     clusters: { [homeCluster]: volumes },
     reader: fakeReader({ [homeCluster]: ceph }),
     guest: guests.port,
@@ -183,6 +185,7 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     glance,
     nova,
     volumes,
+    wire,
     ports,
     addServer,
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { makeEngine } from '../support/engine.ts'
-import { faultKinds, type FaultKind } from '../support/faults.ts'
+import { callWays, type Way } from '../support/faults.ts'
 import { violationsAtRest } from '../support/invariants.ts'
 import { endOf, scenarios, type Scenario } from '../support/scenarios.ts'
 
@@ -13,7 +13,7 @@ describe.each(scenarios)('$name', (scenario) => {
     expect(await runWith(scenario, null)).toEqual({ violations: [], end: scenario.ends[0] })
   })
 
-  it.each(faultKinds)('ends well with any one call broken: %s', async (kind) => {
+  it.each(callWays)('ends well with any one call broken: %s', async (kind) => {
     const good = await record(scenario)
     const bad: string[] = []
     for (const [index, { name, step }] of good.entries()) {
@@ -32,7 +32,7 @@ async function record(scenario: Scenario) {
   return engine.meddler.calls
 }
 
-async function runWith(scenario: Scenario, broken: { index: number; kind: FaultKind } | null) {
+async function runWith(scenario: Scenario, broken: { index: number; kind: Way } | null) {
   const { world, server } = scenario.begin()
   const engine = makeEngine(world, (index) => (index === broken?.index ? broken.kind : null))
   await engine.toRest()

@@ -6,7 +6,7 @@ import type { Message } from '../../shared/run.ts'
 import type { NovaPlan } from '../fakes/nova.ts'
 import { makeWorld, type World } from '../fakes/world.ts'
 import { makeEngine, type Engine } from '../support/engine.ts'
-import { faultKinds, type FaultKind } from '../support/faults.ts'
+import { callWays, type Way } from '../support/faults.ts'
 import { oneQueuePeriod, violationsAlways, violationsAtRest } from '../support/invariants.ts'
 
 /**
@@ -19,7 +19,7 @@ type Op =
   | { do: 'steps'; times: number }
   | { do: 'deliver' | 'duplicate' | 'lose'; which: number }
   | { do: 'together'; order: number }
-  | { do: 'break'; inCalls: number; kind: FaultKind }
+  | { do: 'break'; inCalls: number; kind: Way }
   | { do: 'outage'; ms: number }
   | { do: 'deleteServer' | 'novaFails' | 'agentDies' | 'agentLives' | 'stop'; server: number }
   | { do: 'deleteImage'; which: number }
@@ -54,7 +54,7 @@ const op = fc.oneof<fc.WeightedArbitrary<Op>[]>(
     arbitrary: fc.record({
       do: fc.constant('break'),
       inCalls: fc.nat({ max: 40 }),
-      kind: fc.constantFrom(...faultKinds),
+      kind: fc.constantFrom(...callWays),
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('outage'), ms: fc.nat({ max: 40_000 }) }) },
@@ -109,7 +109,7 @@ function makeModel(): Model {
     world.addServer({ disk: 'flat', baseProperties: { os_require_quiesce: 'yes' } }),
     world.addServer({ disk: 'clone', layering: false, agent: 'none' }),
   ]
-  let broken: { at: number; kind: FaultKind }[] = []
+  let broken: { at: number; kind: Way }[] = []
   let lostMs = 0
   const engine = makeEngine(world, (index) => {
     const hit = broken.find((b) => b.at === index)

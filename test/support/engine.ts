@@ -37,6 +37,8 @@ export interface Engine {
 }
 
 const sweepEveryMs = 60_000
+/** as in shared/lambda.ts */
+const settleMs = 2_000
 const longestMs = 3 * 86_400_000
 const mostDeliveries = 5_000
 const steps: { [S in RunStep]: Step<S> } = { quiesce, snapshot, clone, register, flatten, cleanup, fallback, unwind }
@@ -56,6 +58,8 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
     pass: (ms) => clock.advanceTo(clock.nowMs() + ms),
     nowMs: clock.nowMs,
     wait: (ms) => new Promise((resolve) => clock.in(ms, resolve)),
+    later: (ms, act) => void clock.in(ms, act),
+    wired: world.wire,
     turn: () => (waiters ? new Promise<void>((resolve) => waiters?.push(resolve)) : Promise.resolve()),
   }
 
@@ -64,14 +68,19 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
     deliveries += 1
     const { promise, resolve } = Promise.withResolvers<void>()
     const { timeoutMs } = step in pipeline ? pipeline[step as RunStep] : besides[step as keyof typeof besides]
+    const controller = new AbortController()
     const life: Life = {
       step,
       startedAtMs: clock.nowMs(),
+      outOfTimeMs: clock.nowMs() + timeoutMs - settleMs,
       isDead: false,
+      isAsleep: false,
+      isDazed: false,
+      abort: () => controller.abort(),
       renew: null,
       stopped: (why) => (why === 'paused' ? paused.add(life) && resolve() : end()),
     }
-    const spare = clock.in(timeoutMs, () => die(life))
+    const spare = clock.in(timeoutMs, () => (life.isAsleep ? undefined : die(life)))
     const end = () => {
       spare()
       paused.delete(life)
@@ -79,7 +88,7 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
     }
     const ctx: DriveContext = {
       clock,
-      signal: new AbortController().signal,
+      signal: controller.signal,
       settings: world.settings,
       token: `token-${deliveries}`,
       jitter: 0.5,

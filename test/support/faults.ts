@@ -1,34 +1,55 @@
 import { Failure, type FailureCode } from '../../shared/failures.ts'
 import type { Ports } from '../../shared/step.ts'
+import { theWire, type Wired } from './one-request.ts'
 
 /**
- * Every port call of every function goes through here: it is counted, it takes time, and one of them can be broken. A call is
- * broken before its effect or after it, by an error, by the death of its function, or by a pause in which the rest of the
- * world goes on.
+ * Every port call of every function goes through here: it is counted, it takes time, and one of them can be broken.
+ *
+ * error     the call fails, before its effect or after it
+ * crash     its function dies, before the effect, after it, or between two requests of the same call
+ * pause     the rest of the world goes on, for less than a claim
+ * sleep     the same beyond the claim and the queue's patience: another function has begun when this one wakes. What it was
+ *           asking takes effect then (`sleep before`), or only the answer is late (`sleep after`).
+ * hang      no answer, until the step's own time is up, or the function's, for a call that nothing can end
+ * late      the same, and the request that was on its way takes effect after all, so much later
  */
-export const faultKinds = [
+export const callWays = [
   'error before',
   'error after',
   'crash before',
   'crash after',
   'pause before',
   'pause after',
+  'sleep before',
+  'sleep after',
+  'hang',
 ] as const
-export type FaultKind = (typeof faultKinds)[number]
+type CallWay = (typeof callWays)[number]
+/** `late 0 16000`: the call's first request takes effect 16 s later; `crash at 1`: the function dies before its second */
+export type Way = CallWay | `late ${number} ${number}` | `crash at ${number}`
 
 export interface PortCall {
   /** `volumes.ensureClone` */
   name: string
   /** of the function that made it */
   step: string
+  /** how many requests of it change something */
+  requests: number
 }
 
 /** One delivery of one message to one function. */
 export interface Life {
   step: string
   startedAtMs: number
+  /** its own signal ends then; the function itself is stopped a little later */
+  outOfTimeMs: number
   isDead: boolean
-  /** called once: dead, or paused */
+  /** stopped by its host, which knows nothing of its time */
+  isAsleep: boolean
+  /** just woken: what had come in meanwhile is looked at before the timers are (libuv's poll comes first) */
+  isDazed: boolean
+  abort: () => void
+  /** dead, or paused */
   stopped: (why: 'dead' | 'paused') => void
   renew: { act: () => Promise<void>; everyMs: number; dueAtMs: number } | null
 }
@@ -36,11 +57,13 @@ export interface Life {
 export interface Meddler {
   calls: PortCall[]
   /** what to do to the call of this number */
-  faultAt: (index: number, call: PortCall) => FaultKind | null
+  faultAt: (index: number, call: PortCall) => Way | null
+  wired: Wired
   /** time goes by, and with it whatever is due in the world */
   pass: (ms: number) => void
   nowMs: () => number
   wait: (ms: number) => Promise<void>
+  later: (ms: number, act: () => void) => void
   /** the turn of one of several functions that run at once */
   turn: () => Promise<void>
 }
@@ -56,8 +79,10 @@ const codes: Record<string, FailureCode> = {
   leases: 'JOURNAL_UNREACHABLE',
 }
 
-/** Shorter than a claim: a function that sleeps for longer, and wakes, is not told from two of them. */
+/** Shorter than a claim. */
 const pauseMs = 6_000
+/** Longer than a claim and the longest visibility of a quick step. */
+const sleepMs = 70_000
 /** A monitor round for what changes a snapshot, hundredths of a second for the rest. */
 const roundMs = 300
 const costMs: Record<string, number> = {
@@ -77,7 +102,8 @@ export function meddledPorts(ports: Ports, life: Life, meddler: Meddler): Ports 
         return (...args: unknown[]) => {
           const act = () => original.apply(of, args) as unknown
           if (port === 'reader') return brokenStream(`${port}.${method}`, act as () => ReadableStream, life, meddler)
-          return call(port, `${port}.${method}`, act as () => Promise<unknown>, life, meddler)
+          const again = (late: unknown[]) => original.apply(of, late) as Promise<unknown>
+          return call({ port, name: `${port}.${method}`, args, act: again }, life, meddler)
         }
       },
     })
@@ -93,41 +119,93 @@ export function meddledPorts(ports: Ports, life: Life, meddler: Meddler): Ports 
   }
 }
 
-async function call<T>(port: string, name: string, act: () => Promise<T>, life: Life, meddler: Meddler): Promise<T> {
+export interface Asked {
+  port: string
+  name: string
+  args: unknown[]
+  act: (args: unknown[]) => Promise<unknown>
+}
+
+async function call(asked: Asked, life: Life, meddler: Meddler): Promise<unknown> {
   if (life.isDead) return never()
-  const made = { name, step: life.step }
-  const index = meddler.calls.push(made) - 1
-  const fault = meddler.faultAt(index, made)
+  const { name } = asked
+  const made: PortCall = { name, step: life.step, requests: 0 }
+  const way = meddler.faultAt(meddler.calls.push(made) - 1, made)
   const half = (costMs[name] ?? 10) / 2
   await meddler.turn()
   await spend(half, life, meddler)
   if (life.isDead) return never()
-  await strike(fault, 'before', port, life, meddler)
-  const result = await act()
+  await strike(way, 'before', asked, life, meddler)
+  const result = await go(asked, made, way, life, meddler)
   await meddler.turn()
   await spend(half, life, meddler)
   if (life.isDead) return never()
-  await strike(fault, 'after', port, life, meddler)
+  await strike(way, 'after', asked, life, meddler)
   return result
 }
 
+/** The effect: all of it, or up to the request that is cut off or held up. */
+async function go(asked: Asked, made: PortCall, way: Way | null, life: Life, meddler: Meddler): Promise<unknown> {
+  const [kind, nth, lateMs] = (way ?? '').split(' ')
+  const target = kind === 'late' || (kind === 'crash' && nth === 'at') ? Number(kind === 'late' ? nth : lateMs) : null
+  let isCut = false
+  const effect = theWire(asked, meddler.wired, (request, act) => {
+    made.requests = Math.max(made.requests, request + 1)
+    if (request !== target) return
+    isCut = true
+    if (kind === 'late') meddler.later(Number(lateMs), act)
+    throw new Error('the request is held up')
+  })
+  try {
+    return await effect
+  } catch (error) {
+    if (!isCut) throw error
+    if (kind === 'late') return hang(asked, life, meddler)
+    die(life)
+    return never()
+  }
+}
+
 async function strike(
-  fault: FaultKind | null,
+  way: Way | null,
   when: 'before' | 'after',
-  port: string,
+  asked: Asked,
   life: Life,
   meddler: Meddler,
 ): Promise<void> {
-  if (fault === `error ${when}`) throw new Failure(codes[port] ?? 'UNKNOWN', `planted ${when} the effect`)
-  if (fault === `crash ${when}`) {
+  if (way === `error ${when}`) throw new Failure(codes[asked.port] ?? 'UNKNOWN', `planted ${when} the effect`)
+  if (way === `crash ${when}`) {
     die(life)
     await never()
   }
-  if (fault === `pause ${when}`) {
+  if (way === 'hang' && when === 'before') await hang(asked, life, meddler)
+  if (way === `pause ${when}`) {
     life.stopped('paused')
     await meddler.wait(pauseMs)
     if (life.isDead) await never()
   }
+  if (way === `sleep ${when}`) {
+    life.isAsleep = true
+    life.stopped('paused')
+    await meddler.wait(sleepMs)
+    life.isAsleep = false
+    life.isDazed = true
+  }
+}
+
+/** Renewed while it hangs: the function lives. Its signal ends the call, but not one of the queue or the journal. */
+async function hang({ args, name }: Asked, life: Life, meddler: Meddler): Promise<never> {
+  life.stopped('paused')
+  const isHeedful = args.at(-1) instanceof AbortSignal
+  while (!life.isDead) {
+    const untilMs = Math.min(life.outOfTimeMs, life.renew?.dueAtMs ?? Infinity)
+    await meddler.wait(Math.max(1, untilMs - meddler.nowMs()))
+    if (life.isDead) break
+    await heedTimers(life, meddler)
+    if (isHeedful && meddler.nowMs() >= life.outOfTimeMs) throw new Failure('TIMEOUT', `${name} did not answer`)
+    if (meddler.nowMs() >= life.outOfTimeMs) break
+  }
+  return never()
 }
 
 export function die(life: Life): void {
@@ -137,23 +215,30 @@ export function die(life: Life): void {
 
 async function spend(ms: number, life: Life, meddler: Meddler): Promise<void> {
   meddler.pass(ms)
+  if (life.isDazed) life.isDazed = false
+  else await heedTimers(life, meddler)
+}
+
+async function heedTimers(life: Life, meddler: Meddler): Promise<void> {
+  if (life.isDead) return
+  if (meddler.nowMs() >= life.outOfTimeMs) life.abort()
   const { renew } = life
-  if (!renew || life.isDead || meddler.nowMs() < renew.dueAtMs) return
+  if (!renew || meddler.nowMs() < renew.dueAtMs) return
   renew.dueAtMs = meddler.nowMs() + renew.everyMs
   await renew.act().catch(() => undefined)
 }
 
 function brokenStream(name: string, act: () => ReadableStream, life: Life, meddler: Meddler): ReadableStream {
-  const made = { name, step: life.step }
-  const fault = meddler.faultAt(meddler.calls.push(made) - 1, made)
-  if (fault === null || fault.startsWith('pause')) return act()
-  const isAfter = fault.endsWith('after')
+  const made = { name, step: life.step, requests: 0 }
+  const way = meddler.faultAt(meddler.calls.push(made) - 1, made)
+  if (way === null || !/^(error|crash) (before|after)$/.test(way)) return act()
+  const isAfter = way.endsWith('after')
   const source = act().getReader()
   return new ReadableStream({
     async pull(controller) {
       const { value } = isAfter ? await source.read() : { value: undefined }
       if (value) controller.enqueue((value as Uint8Array).subarray(0, 10))
-      if (fault.startsWith('crash')) {
+      if (way.startsWith('crash')) {
         die(life)
         // Glance sees the connection end
         controller.error(new Error('the client is gone'))

@@ -114,6 +114,21 @@ describe('the settings', () => {
   })
 })
 
+describe('the gateway rbd', () => {
+  const none = without('RBDSNAP_CEPH_URLS', 'RBDSNAP_CEPH_USER', 'RBDSNAP_CEPH_PASSWORD')
+
+  it('needs nothing of the dashboard', () => {
+    expect(wrongOf({ ...none, RBDSNAP_CEPH_GATEWAY: 'rbd' })).toBe('')
+  })
+
+  it('is not taken by itself: without it the dashboard has to be there', () => {
+    expect(wrongOf(none)).toBe(
+      'RBDSNAP_CEPH_URLS: is not set; RBDSNAP_CEPH_USER: is not set; RBDSNAP_CEPH_PASSWORD: is not set',
+    )
+    expect(wrongOf({ ...enough, RBDSNAP_CEPH_GATEWAY: 'rados' })).toBe('RBDSNAP_CEPH_GATEWAY: must be dashboard or rbd')
+  })
+})
+
 describe('an application credential', () => {
   const none = without('OS_USERNAME', 'OS_PASSWORD', 'OS_PROJECT_NAME')
   const credential = { OS_APPLICATION_CREDENTIAL_ID: 'id', OS_APPLICATION_CREDENTIAL_SECRET: 'secret' }

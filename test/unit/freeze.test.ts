@@ -1,27 +1,25 @@
 import { describe, expect, it } from 'vitest'
+import { Failure } from '../../shared/failures.ts'
 import { isThawed, release } from '../../shared/freeze.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import type { Lease } from '../../shared/ports/journal.ts'
-import { context, instance, leasesOf, nowMs, portsOf, server, yes } from './given.ts'
+import { context, instance, leasesOf, nowMs, portsOf, server } from './given.ts'
 
-type State = 'frozen' | 'thawed' | 'unknown'
+type Heard = 'thawed' | 'unheard'
 
-function inSituation(states: State[], now: Server | null = server()) {
-  const answers = [...states]
+function inSituation(answers: Heard[], now: Server | null = server()) {
+  const left = [...answers]
   return portsOf({
-    guest: { thaw: yes, state: async () => answers.shift() ?? 'unknown' },
+    guest: { thaw: async () => left.shift() ?? 'unheard' },
     compute: { find: async () => now },
   })
 }
 
 describe('a guest is thawed', () => {
-  it.each<[State, boolean]>([
-    ['thawed', true],
-    ['frozen', false],
-  ])('when it says so itself, after a thaw: %s', async (state, expected) => {
-    const { ports, calls } = inSituation([state])
-    expect(await isThawed(instance, ports, context())).toBe(expected)
-    expect(calls).toEqual([`guest.thaw ${instance}`, `guest.state ${instance}`])
+  it('when it says so itself', async () => {
+    const { ports, calls } = inSituation(['thawed'])
+    expect(await isThawed(instance, ports, context())).toBe(true)
+    expect(calls).toEqual([`guest.thaw ${instance}`])
   })
 
   it.each<[string, Server]>([
@@ -29,7 +27,7 @@ describe('a guest is thawed', () => {
     ['is being suspended', server({ taskState: 'suspending' })],
     ['is suspended by Nova for its own copy', server({ taskState: 'image_uploading' })],
   ])('not as long as nobody can ask it because it %s: it comes back as frozen as it went', async (_why, now) => {
-    expect(await isThawed(instance, inSituation(['unknown'], now).ports, context())).toBe(false)
+    expect(await isThawed(instance, inSituation(['unheard'], now).ports, context())).toBe(false)
   })
 
   it.each<[string, Server | null]>([
@@ -37,13 +35,27 @@ describe('a guest is thawed', () => {
     ['is stopped', server({ vmState: 'stopped' })],
     ['is gone', null],
   ])('when it %s', async (_why, now) => {
-    expect(await isThawed(instance, inSituation(['unknown', 'unknown'], now).ports, context())).toBe(true)
+    expect(await isThawed(instance, inSituation(['unheard', 'unheard'], now).ports, context())).toBe(true)
   })
 
-  it('not when it came back, frozen, while Nova was asked', async () => {
-    expect(await isThawed(instance, inSituation(['unknown', 'frozen']).ports, context())).toBe(false)
+  it('also when it came back, frozen, while Nova was asked', async () => {
+    const { ports, calls } = inSituation(['unheard', 'thawed'])
+    expect(await isThawed(instance, ports, context())).toBe(true)
+    expect(calls.filter((call) => call.startsWith('guest.thaw'))).toHaveLength(2)
+  })
+
+  it('not when it came back and does not answer', async () => {
+    const { ports } = inSituation(['unheard'])
+    const { thaw } = ports.guest
+    const answers = [thaw, hanging]
+    ports.guest.thaw = async (id, signal) => (answers.shift() ?? hanging)(id, signal)
+    await expect(isThawed(instance, ports, context())).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE' })
   })
 })
+
+const hanging = async () => {
+  throw new Failure('GUEST_UNREACHABLE', 'x')
+}
 
 describe('the lease of an instance', () => {
   const lease: Lease = {

@@ -32,7 +32,8 @@ export interface Situation {
   /** the instance's own disk; not there when it is left out */
   sourceVolume?: RbdState
   lease?: Lease
-  guest?: 'frozen' | 'thawed'
+  /** nobody hears the thaw */
+  isUnheard?: boolean
   because?: Because
   sinceMs?: number
 }
@@ -66,7 +67,7 @@ export function inSituation(given: Situation) {
       ensureAbsent: yes,
       ensureSnapshotAbsent: yes,
     },
-    guest: { thaw: yes, state: async () => given.guest ?? 'thawed' },
+    guest: { thaw: async () => (given.isUnheard ? 'unheard' : 'thawed') },
     leases,
   })
   const { wish = tagWish, undos = [], because = quota } = given

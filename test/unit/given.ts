@@ -66,6 +66,7 @@ export function image(more: Partial<Image> = {}): Image {
     owner: project,
     isProtected: false,
     sizeBytes: null,
+    virtualSizeBytes: null,
     checksum: null,
     createdAtMs: nowMs - 500,
     locations: [],
@@ -91,6 +92,7 @@ export function context(settings: Partial<Settings> = {}, clock = { nowMs: () =>
       glancePool: 'images',
       freezeBudgetMs: 5_000,
       flattensAtOnce: 2,
+      uploadFormat: 'raw',
       rules: defaultRules,
       ...settings,
     },
@@ -109,6 +111,7 @@ export function portsOf(given: Given): { ports: Ports; calls: string[] } {
     new Proxy(methods as T, {
       get(target, key) {
         const method = Reflect.get(target, key) as unknown
+        if (typeof method === 'string') return method
         return (...args: unknown[]) => {
           if (typeof method !== 'function') throw new TypeError(`${name}.${String(key)} was not expected`)
           calls.push([`${name}.${String(key)}`, ...args.flatMap(told)].join(' '))

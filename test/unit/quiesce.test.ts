@@ -29,6 +29,7 @@ const key = `instance/${instance}`
 const noAgent = async () => {
   throw new Failure('QUIESCE_UNAVAILABLE', 'no agent.')
 }
+const thawed = async () => 'thawed' as const
 const hanging = async () => {
   throw new Failure('GUEST_UNREACHABLE', 'no answer in 5 s.')
 }
@@ -48,7 +49,7 @@ async function inSituation({ wish = tagWish, guest, leases = [], ...given }: Sit
     compute: { find: async () => (given.server === null ? null : server(given.server)) },
     images: { find: async (id) => image({ id, properties: given.properties ?? {} }) },
     home: { find: async () => state() },
-    guest: { freeze: yes, thaw: yes, state: async () => 'thawed', ...guest },
+    guest: { proves: 'filesystem', reach: yes, freeze: yes, thaw: thawed, ...guest },
     queue: { send: async (message, delayMs) => void sent.push([message, delayMs]) },
     leases: kept,
   })
@@ -82,7 +83,7 @@ describe('quiesce, with an agent in the guest', () => {
     const { act, calls, sent } = await inSituation({ wish: wanting('prefer') })
     await act()
     const order = calls.map((call) => call.split(' ')[0]).filter((call) => /queue|guest|leases\.save/.test(call ?? ''))
-    expect(order).toEqual(['guest.state', 'leases.save', 'queue.send', 'guest.freeze', 'leases.save'])
+    expect(order).toEqual(['guest.reach', 'leases.save', 'queue.send', 'guest.freeze', 'leases.save'])
     expect(sent).toEqual([[{ v: 1, step: 'thaw', instance, epoch: 1 }, 5_000]])
   })
 
@@ -99,7 +100,14 @@ describe('quiesce, with an agent in the guest', () => {
       if (lease) await ports.leases.save({ ...lease, untilMs: nowMs + 1 })
     }
     ports.guest = portsOf({
-      guest: { freeze, thaw: async () => void calls.push('thawed'), state: async () => 'thawed' },
+      guest: {
+        reach: yes,
+        freeze,
+        thaw: async () => {
+          calls.push('thawed')
+          return 'thawed'
+        },
+      },
     }).ports.guest
     expect(await act()).toEqual({ is: 'waiting', inMs: 1_000 })
     expect(calls).toContain('thawed')
@@ -122,8 +130,22 @@ describe('quiesce, without an agent', () => {
   })
 })
 
+describe('quiesce, where guests can only be paused', () => {
+  it('rejects when a freeze was required, and pauses nobody', async () => {
+    const { act, calls, lease } = await inSituation({ wish: wanting('require'), guest: { proves: 'crash' } })
+    await expect(act()).rejects.toMatchObject({ code: 'QUIESCE_UNAVAILABLE' })
+    expect(calls.filter((call) => call.startsWith('guest.'))).toEqual([])
+    expect(lease()).toMatchObject({ holder: null, freeze: null })
+  })
+
+  it('pauses when a freeze was preferred', async () => {
+    const { act } = await inSituation({ wish: wanting('prefer'), guest: { proves: 'crash' } })
+    expect(await act()).toMatchObject(snapshotWith('prefer', { is: 'frozen' }))
+  })
+})
+
 describe('quiesce, with an agent that hangs', () => {
-  it.each([yes, hanging])(
+  it.each([thawed, hanging])(
     'thaws, since the freeze may have taken effect, and goes on when it was only preferred',
     async (thaw) => {
       const { act, calls, lease } = await inSituation({ wish: wanting('prefer'), guest: { freeze: hanging, thaw } })
@@ -180,7 +202,7 @@ describe('quiesce, of an instance that only seems not to run', () => {
 })
 
 describe('quiesce, with a channel and nobody behind it', () => {
-  const silent = { state: hanging, freeze: hanging, thaw: hanging }
+  const silent = { reach: hanging, freeze: hanging, thaw: hanging }
 
   it('asks for no freeze, goes on when one was only preferred, and leaves the instance free for the next', async () => {
     const { act, calls, lease } = await inSituation({ wish: wanting('prefer'), guest: silent })
@@ -223,11 +245,12 @@ describe('quiesce, with a freeze already there', () => {
     )
   })
 
-  it('keeps it noted while the guest is still frozen, and asks again', async () => {
+  it('keeps it noted while the guest is saved to disk, and asks again', async () => {
     const { act, lease } = await inSituation({
       wish: wanting('prefer'),
       leases: [frozenBy(tagWish.run)],
-      guest: { state: async () => 'frozen' },
+      server: { taskState: 'suspending' },
+      guest: { thaw: async () => 'unheard' },
     })
     expect(await act()).toEqual({ is: 'waiting', inMs: 1_000 })
     expect(lease()?.freeze).not.toBeNull()

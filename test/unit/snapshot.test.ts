@@ -10,7 +10,7 @@ import { context, disk, due, instance, leasesOf, nowMs, portsOf, server, source,
 type Freeze = MessageOf<'snapshot'>['freeze']
 const epoch = 3
 const frozen: Freeze = { is: 'frozen', epoch, askedAtMs: nowMs - 400 }
-const held: Lease = {
+const noted: Lease = {
   key: `instance/${instance}`,
   version: 2,
   holder: tagWish.run,
@@ -20,26 +20,36 @@ const held: Lease = {
   thawed: null,
 }
 
-/** `states`: what the guest says of itself each time that it is asked. */
+/** `held`: what the guest says of its freeze each time that it is asked. */
 function inSituation(given: {
   freeze?: Freeze
   policy?: 'none' | 'prefer' | 'require'
-  states?: string[]
+  held?: boolean[]
+  hasHeld?: () => Promise<never>
+  thaw?: () => Promise<never>
+  proves?: 'filesystem' | 'crash'
   lease?: Lease
   vmState?: string
 }) {
-  const { freeze = frozen, policy = 'prefer', states = ['frozen', 'frozen'], lease = held } = given
-  const answers = [...states]
+  const { freeze = frozen, policy = 'prefer', held = [true, true], lease = noted } = given
+  const answers = [...held]
   const leases = leasesOf(lease)
   const { ports, calls } = portsOf({
     compute: { find: async () => server({ vmState: given.vmState ?? 'active' }) },
     home: { ensureSnapshot: yes },
-    guest: { thaw: yes, state: async () => (answers.shift() ?? 'thawed') as 'frozen' },
+    guest: {
+      proves: given.proves ?? 'filesystem',
+      thaw: given.thaw ?? (async () => 'thawed'),
+      hasHeld: given.hasHeld ?? (async () => answers.shift() ?? false),
+    },
     leases,
   })
   const act = () =>
     snapshot(due<'snapshot'>({ step: 'snapshot', wish: tagWish, disk, policy, freeze }), ports, context())
-  return { act, ports, calls, lease: () => leases.of(held.key) }
+  return { act, ports, calls, lease: () => leases.of(noted.key) }
+}
+const unheard = async () => {
+  throw new Failure('GUEST_UNREACHABLE', 'x')
 }
 const verdict = (consistency: object) => ({ is: 'done', next: { step: 'clone', why: [], consistency } })
 
@@ -47,13 +57,13 @@ describe('the snapshot of a frozen guest', () => {
   it('is taken between two looks at the guest, with nothing else in the window, and thawed at once', async () => {
     const { act, calls } = inSituation({})
     await act()
-    expect(calls.map((call) => call.replace(instance, 'I')).slice(1, 5)).toEqual([
-      'guest.state I',
-      `ceph.ensureSnapshot ${show(source).replace(instance, 'I')}`,
-      'leases.find instance/I',
-      'guest.state I',
+    expect(calls.slice(2, 7)).toEqual([
+      `guest.hasHeld ${instance}`,
+      `ceph.ensureSnapshot ${show(source)}`,
+      `guest.hasHeld ${instance}`,
+      `leases.find instance/${instance}`,
+      `guest.thaw ${instance}`,
     ])
-    expect(calls.slice(5, 7)).toEqual([`leases.find instance/${instance}`, `guest.thaw ${instance}`])
   })
 
   it.each(['prefer', 'require'] as const)(
@@ -68,18 +78,16 @@ describe('the snapshot of a frozen guest', () => {
   )
 
   it.each([
-    ['before', ['thawed']],
-    ['during', ['frozen', 'thawed']],
-    ['before', ['unknown']],
-    ['during', ['frozen', 'unknown']],
-  ])('is only crash consistent when the guest thawed %s it, or cannot tell: %j', async (when, states) => {
-    const { act, calls } = inSituation({ states })
+    ['before', [false]],
+    ['during', [true, false]],
+  ])('is only crash consistent when the guest thawed %s it: %j', async (when, held) => {
+    const { act, calls } = inSituation({ held })
     expect(await act()).toMatchObject(verdict({ verdict: 'crash', why: `the guest thawed ${when} the snapshot` }))
     expect(calls).toContain(`guest.thaw ${instance}`)
   })
 
   it('is only crash consistent when the freeze is no longer ours, though the guest be frozen', async () => {
-    const others = { ...held, epoch: epoch + 1, holder: 'another run' }
+    const others = { ...noted, epoch: epoch + 1, holder: 'another run' }
     const { act, lease } = inSituation({ lease: others })
     expect(await act()).toMatchObject(verdict({ verdict: 'crash' }))
     expect(lease()).toEqual(others)
@@ -87,14 +95,14 @@ describe('the snapshot of a frozen guest', () => {
 
   it("is only crash consistent when the dead man's switch was quicker, and says how long the guest stood still until then", async () => {
     const thawed = { epoch, atMs: nowMs - 100 }
-    const { act } = inSituation({ lease: { ...held, holder: null, freeze: null, thawed } })
+    const { act } = inSituation({ lease: { ...noted, holder: null, freeze: null, thawed } })
     expect(await act()).toMatchObject(
       verdict({ verdict: 'crash', why: 'the guest thawed before the snapshot', frozenMs: 300 }),
     )
   })
 
   it('that Ceph does not make lets the guest go on at once, to be tried again', async () => {
-    const { act, ports, calls, lease } = inSituation({ states: ['frozen', 'thawed'] })
+    const { act, ports, calls, lease } = inSituation({ held: [true, false] })
     const ensureSnapshot = async () => {
       throw new Failure('CEPH_UNREACHABLE', 'x')
     }
@@ -105,32 +113,58 @@ describe('the snapshot of a frozen guest', () => {
   })
 
   it('that was required is not even taken when the guest has thawed before', async () => {
-    const { act, calls } = inSituation({ policy: 'require', states: ['thawed'] })
+    const { act, calls } = inSituation({ policy: 'require', held: [false] })
     await expect(act()).rejects.toMatchObject({ code: 'QUIESCE_LOST', kind: 'reject' })
     expect(calls.filter((call) => call.startsWith('ceph'))).toEqual([])
   })
 
   it('that was required is rejected when the guest thawed meanwhile, and the guest is left thawed', async () => {
-    const { act, calls, lease } = inSituation({ policy: 'require', states: ['frozen', 'thawed'] })
+    const { act, calls, lease } = inSituation({ policy: 'require', held: [true, false] })
     await expect(act()).rejects.toMatchObject({ code: 'QUIESCE_LOST' })
     expect(calls).toContain(`guest.thaw ${instance}`)
     expect(lease()).toMatchObject({ holder: null, freeze: null })
   })
 
-  it('keeps the freeze noted when the guest stays frozen after its thaw, for the thaw that is armed', async () => {
-    const { act, lease } = inSituation({ states: ['frozen', 'frozen', 'frozen'] })
+  it('keeps the freeze noted, and what was seen of it, when the guest cannot be thawed, for the thaw that is armed', async () => {
+    const { act, lease } = inSituation({ thaw: unheard })
     expect(await act()).toMatchObject(verdict({ verdict: 'filesystem' }))
-    expect(lease()).toEqual(held)
+    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs - 400, isConfirmed: false })
   })
 
-  it('keeps the freeze noted when the guest cannot be thawed, for the thaw that is armed', async () => {
-    const { act, ports, lease } = inSituation({})
-    const thaw = async () => {
-      throw new Failure('GUEST_UNREACHABLE', 'x')
-    }
-    ports.guest = portsOf({ guest: { thaw, state: async () => 'frozen' } }).ports.guest
+  it('asks only when it is noted that another freeze may be on its way', async () => {
+    const { act, calls, lease } = inSituation({ hasHeld: unheard, thaw: unheard })
     await expect(act()).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE' })
-    expect(lease()).toEqual(held)
+    expect(calls.slice(0, 4)).toEqual([
+      `leases.find instance/${instance}`,
+      'leases.save',
+      `guest.hasHeld ${instance}`,
+      `leases.find instance/${instance}`,
+    ])
+    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs - 400, isConfirmed: false })
+  })
+
+  it('is only crash consistent when an earlier delivery has asked in the same window', async () => {
+    const asked = { ...noted, freeze: { askedAtMs: nowMs - 400, isConfirmed: false } }
+    const { act, calls, lease } = inSituation({ lease: asked })
+    expect(await act()).toMatchObject(verdict({ verdict: 'crash' }))
+    expect(calls.filter((call) => call.startsWith('guest'))).toEqual([`guest.thaw ${instance}`])
+    expect(lease()).toMatchObject({ holder: null, freeze: null })
+  })
+
+  it('asks no guest whose time is up: the armed thaw has come, or is late', async () => {
+    const { act, calls } = inSituation({ freeze: { ...frozen, askedAtMs: nowMs - 5_001 } })
+    expect(await act()).toMatchObject(verdict({ verdict: 'crash', why: 'the guest thawed before the snapshot' }))
+    expect(calls).not.toContain(`guest.hasHeld ${instance}`)
+  })
+
+  it('of a guest that was only paused is crash consistent, and says that', async () => {
+    const { act } = inSituation({ proves: 'crash' })
+    expect(await act()).toMatchObject(
+      verdict({
+        verdict: 'crash',
+        why: 'the guest was paused before and after the snapshot, its file systems not flushed',
+      }),
+    )
   })
 })
 

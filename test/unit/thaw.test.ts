@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { thaw } from '../../functions/thaw.ts'
 import { Failure, type FailureCode } from '../../shared/failures.ts'
 import type { Lease } from '../../shared/ports/journal.ts'
-import { context, instance, leasesOf, nowMs, portsOf, yes } from './given.ts'
+import { context, instance, leasesOf, nowMs, portsOf } from './given.ts'
 
 const key = `instance/${instance}`
 const frozen: Lease = {
@@ -21,14 +21,13 @@ const failing = (code: FailureCode) => async () => {
 interface Situation {
   lease?: Lease | null
   epoch?: number
-  thaw?: () => Promise<void>
-  state?: 'frozen' | 'thawed'
+  thaw?: () => Promise<'thawed'>
 }
 
 function inSituation(given: Situation = {}) {
   const leases = leasesOf(...(given.lease === null ? [] : [given.lease ?? frozen]))
   const { ports, calls } = portsOf({
-    guest: { thaw: given.thaw ?? yes, state: async () => given.state ?? 'thawed' },
+    guest: { thaw: given.thaw ?? (async () => 'thawed') },
     leases,
   })
   const act = () => thaw({ v: 1, step: 'thaw', instance, epoch: given.epoch ?? 3 }, ports, context())
@@ -62,14 +61,13 @@ describe("the dead man's switch", () => {
     }
   })
 
-  it('never stops trying while the guest says that it is frozen, less often after a minute', async () => {
-    expect(await inSituation({ state: 'frozen' }).act()).toEqual({ againInMs: 2_000 })
+  it('tries less often after a minute', async () => {
     const old = { ...frozen, freeze: { askedAtMs: nowMs - 60_000, isConfirmed: true } }
-    expect(await inSituation({ state: 'frozen', lease: old }).act()).toEqual({ againInMs: 10_000 })
+    expect(await inSituation({ thaw: failing('GUEST_UNREACHABLE'), lease: old }).act()).toEqual({ againInMs: 10_000 })
   })
 
   it('keeps the lease alive while it comes back, so that the sweep sends no twin', async () => {
-    const { act, lease } = inSituation({ state: 'frozen' })
+    const { act, lease } = inSituation({ thaw: failing('GUEST_UNREACHABLE') })
     await act()
     expect(lease()?.untilMs).toBe(nowMs + 2_000 + 30_000)
   })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Image } from '../../shared/ports/images.ts'
 import type { Lease } from '../../shared/ports/journal.ts'
 import type { UndoName } from '../../shared/pipeline.ts'
-import { image, source, state, tagWish, takeOverWish, nowMs } from './given.ts'
+import { image, server, source, state, tagWish, takeOverWish, nowMs } from './given.ts'
 import {
   busy,
   frozen,
@@ -27,7 +27,12 @@ describe('the undo of the source snapshot', () => {
 
 describe('the undo of the freeze', () => {
   it('is tried until the guest is thawed', async () => {
-    const { act, leases } = inSituation({ undos: ['thaw'], lease: frozen, guest: 'frozen' })
+    const { act, leases } = inSituation({
+      undos: ['thaw'],
+      lease: frozen,
+      server: server({ vmState: 'suspended' }),
+      isUnheard: true,
+    })
     expect(await act()).toEqual({ is: 'waiting', inMs: 2_000 })
     expect(leases.of(frozen.key)?.freeze).not.toBeNull()
   })

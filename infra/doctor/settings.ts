@@ -1,0 +1,25 @@
+import type { Site } from './site.ts'
+import { about, fail, ok, type Verdict, warn } from './verdict.ts'
+
+/** `rbdsnap up` has them of its own, over RBDSNAP_DATA_DIR. */
+const ofTheStack = ['RBDSNAP_JOURNAL: is not set', 'RBDSNAP_QUEUE_PREFIX: is not set']
+
+/** One line for each setting that is missing or wrong, by its name and never by its value. */
+export async function settings(site: Site): Promise<Verdict[]> {
+  if (site.wrong.length === 0) return [ok('all that have to be there are, and all can be read')]
+  const mayBeMissing = ofTheStack.every((line) => site.wrong.includes(line))
+  return site.wrong.map((line) => {
+    const [name = '', words = ''] = line.split(/: (.*)/s)
+    if (mayBeMissing && ofTheStack.includes(line))
+      return about(name, warn(words, `\`rbdsnap up\` has its own; to deploy the functions, set ${name}.`))
+    return about(name, fail(words, `Set ${name}; docs/operate.md says what it means.`))
+  })
+}
+
+export async function rules(site: Site): Promise<Verdict> {
+  const path = site.given('RBDSNAP_RULES')
+  const { rules: all, limits } = site.given('rules')
+  const from = path === undefined ? 'the default rules' : path
+  const { open, perHour } = limits.instance
+  return ok(`${from}: ${all.map((rule) => rule.name).join(', ')}; ${open} at once and ${perHour} an hour per instance`)
+}

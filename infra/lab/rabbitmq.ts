@@ -1,0 +1,98 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { etc, inLab } from './folders.ts'
+import { laidOver, writeIni } from './ini.ts'
+import type { Part } from './part.ts'
+import { host, ports, urls } from './ports.ts'
+import { listens } from './ready.ts'
+import { password, secretOf } from './secrets.ts'
+
+const home = inLab('rabbitmq')
+const pluginsFile = etc('rabbitmq', 'enabled_plugins')
+
+/** Erlang's own port mapper: started by itself it would outlive RabbitMQ and belong to nobody. */
+const epmd: Part = {
+  name: 'epmd',
+  needs: ['packages'],
+  program: () => ({ argv: ['epmd', '-address', host], shows: 'epmd' }),
+  isReady: listens(4369),
+}
+
+const rabbitmq: Part = {
+  name: 'rabbitmq',
+  needs: ['epmd'],
+  program(settings) {
+    mkdirSync(home, { recursive: true })
+    const own = {
+      'listeners.tcp.1': `${host}:${ports.rabbitmq}`,
+      'management.tcp.ip': host,
+      'management.tcp.port': ports.rabbitmqManagement,
+      default_user: 'openstack',
+      default_pass: password(),
+      'default_user_tags.administrator': true,
+      'disk_free_limit.absolute': '200MB',
+      'log.console': true,
+      'log.file': false,
+    }
+    const conf = writeIni(etc('rabbitmq', 'rabbitmq.conf'), laidOver({ '': own }, settings))
+    writeFileSync(pluginsFile, '[rabbitmq_management].\n')
+    writeFileSync(etc('rabbitmq', 'env.conf'), '')
+    return {
+      argv: ['/usr/lib/rabbitmq/bin/rabbitmq-server'],
+      env: {
+        HOME: home,
+        RABBITMQ_NODENAME: 'rabbit@localhost',
+        RABBITMQ_NODE_IP_ADDRESS: host,
+        RABBITMQ_CONF_ENV_FILE: etc('rabbitmq', 'env.conf'),
+        RABBITMQ_CONFIG_FILE: conf,
+        RABBITMQ_ENABLED_PLUGINS_FILE: pluginsFile,
+        RABBITMQ_MNESIA_BASE: `${home}/mnesia`,
+        RABBITMQ_LOG_BASE: `${home}/log`,
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
+      },
+      shows: 'rabbitmq-server',
+    }
+  },
+  isReady: () => managed('GET', `health/checks/port-listener/${ports.rabbitmq}`).then(() => true),
+}
+
+/**
+ * `rbdsnap` is the broker's user of docs/operate.md: its own queue and reply queues, and Nova's exchange, which it may bind to (read)
+ * and send RPC through (write), never declare.
+ */
+const users: Part = {
+  name: 'rabbitmq-users',
+  needs: ['rabbitmq'],
+  async make() {
+    await managed('PUT', 'users/rbdsnap', { password: secretOf('rabbitmq-rbdsnap'), tags: '' })
+    const own = '^(rbdsnap|reply_)'
+    await managed('PUT', 'permissions/%2F/rbdsnap', {
+      configure: own,
+      write: `${own}|^nova$`,
+      read: `${own}|^nova$`,
+    })
+  },
+}
+
+export const bus: Part[] = [epmd, rabbitmq, users]
+
+/** RabbitMQ's management API, as its administrator. @throws Error unless it says 2xx */
+export async function managed(method: string, path: string, body?: unknown): Promise<unknown> {
+  const answer = await fetch(`${urls.rabbitmqManagement}/api/${path}`, {
+    method,
+    headers: {
+      authorization: `Basic ${Buffer.from(`openstack:${password()}`).toString('base64')}`,
+      'content-type': 'application/json',
+    },
+    body: body === undefined ? null : JSON.stringify(body),
+    signal: AbortSignal.timeout(5_000),
+  })
+  const text = await answer.text()
+  if (!answer.ok) throw new Error(`RabbitMQ: ${method} ${path}: ${answer.status} ${text}`)
+  return text === '' ? undefined : JSON.parse(text)
+}
+
+/** Does somebody take messages from it? That is when an OpenStack service that has no HTTP can serve. */
+export const isConsumed = (queue: string) => async (): Promise<boolean> => {
+  const { consumers } = (await managed('GET', `queues/%2F/${queue}`)) as { consumers?: number }
+  return (consumers ?? 0) > 0
+}

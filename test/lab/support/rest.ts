@@ -1,0 +1,74 @@
+import type { Lab, Person } from '../../../infra/lab/lab.ts'
+
+/** A person's own hands on the cloud's REST APIs, independent of the adapters under test. */
+export interface Rest {
+  /** Any answer: for whoever wants to see a refusal. */
+  call(method: string, url: string, options?: Options): Promise<Answer>
+  /** The body of a good answer; null when there is none. @throws on any other, with the service's words */
+  must<T>(method: string, url: string, options?: Options): Promise<T>
+}
+export interface Options {
+  body?: unknown
+  /** sent as it is, in place of a JSON body */
+  bytes?: ReadableStream<Uint8Array>
+  headers?: Record<string, string>
+}
+export interface Answer {
+  status: number
+  headers: Headers
+  text: string
+}
+
+export function signIn(lab: Lab, person: Person): Rest {
+  let token: string | null = null
+  const send = async (method: string, url: string, options: Options): Promise<Response> => {
+    token ??= await issueToken(lab, person)
+    return fetch(url, {
+      method,
+      headers: { 'x-auth-token': token, 'content-type': 'application/json', ...options.headers },
+      ...(options.bytes ? { body: options.bytes, duplex: 'half' } : {}),
+      ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+    })
+  }
+  const rest: Rest = {
+    async call(method, url, options = {}) {
+      let response = await send(method, url, options)
+      if (response.status === 401 && !options.bytes) {
+        await response.body?.cancel()
+        token = null
+        response = await send(method, url, options)
+      }
+      return { status: response.status, headers: response.headers, text: await response.text() }
+    },
+    async must<T>(method: string, url: string, options?: Options) {
+      const { status, text } = await rest.call(method, url, options)
+      if (status < 200 || status > 299) throw new Error(`${method} ${url}: ${status} ${text.slice(0, 500)}`)
+      return (text === '' ? null : JSON.parse(text)) as T
+    },
+  }
+  return rest
+}
+
+/** The bytes of a good answer, not read yet. */
+export async function download(lab: Lab, person: Person, url: string): Promise<ReadableStream<Uint8Array>> {
+  const response = await fetch(url, { headers: { 'x-auth-token': await issueToken(lab, person) } })
+  if (!response.ok || !response.body) throw new Error(`GET ${url}: ${response.status}`)
+  return response.body
+}
+
+async function issueToken(lab: Lab, { name, password, project }: Person): Promise<string> {
+  const domain = { name: 'Default' }
+  const response = await fetch(`${lab.authUrl}/auth/tokens`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      auth: {
+        identity: { methods: ['password'], password: { user: { name, password, domain } } },
+        scope: { project: { name: project, domain } },
+      },
+    }),
+  })
+  const token = response.headers.get('x-subject-token')
+  if (token === null) throw new Error(`${name} cannot sign in: ${response.status} ${await response.text()}`)
+  return token
+}
