@@ -156,6 +156,8 @@ async function beginTag(
     before?.wish.image ?? freeImage(run, project, ports, ctx),
   ])
   if (!before && server?.project === project && !server.tags.includes(asked.tag)) return null
+  // The tag of an instance that is gone cannot be taken off: it is heard again with every late notification.
+  if (!before && !server && (await ports.journal.latestOf(instance))) return null
   const now = ctx.clock.nowMs()
   const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '')
   const wish: Wish = {

@@ -76,7 +76,7 @@ async function freeze(
     ctx.settings.freezeBudgetMs,
   )
   try {
-    await ports.guest.freeze(wish.instance, ctx.signal)
+    await ports.guest.freeze(wish.instance, askedAtMs + ctx.settings.freezeBudgetMs, ctx.signal)
   } catch (error) {
     // It may have taken effect all the same: thaw, even though the freeze reported an error.
     await ports.guest.thaw(wish.instance, ctx.signal).catch(() => undefined)

@@ -10,11 +10,13 @@ export const register: Step<'register'> = async (run, ports, ctx) => {
   const { wish, disk, consistency, why, road } = run
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)
-  const [fsid] = await Promise.all([
+  const [fsid, wrong] = await Promise.all([
     volumes.fsid(ctx.signal),
-    mustBeWhole(volumes, volume, disk.sizeBytes, ctx),
+    whatIsWrong(volumes, volume, disk.sizeBytes, ctx),
+    // Its owner may have deleted the image since an earlier try, and the volume with it: then it says IMAGE_GONE.
     ensureRecord(wish, ports, ctx),
   ])
+  if (wrong) throw wrong
   // A copy has no parent that would tell it from Nova's own image, should the answer of the next call be lost.
   if (road === 'copy') await ports.images.setProperties(wish.image, { [properties.road]: road }, ctx.signal)
   await ports.images.ensureLocation(wish.image, locationUrl(fsid, volume), disk.sizeBytes, ctx.signal)
@@ -22,14 +24,17 @@ export const register: Step<'register'> = async (run, ports, ctx) => {
   return { is: 'done', next: { step: 'flatten', wish, disk, consistency, why, road, usableMs } }
 }
 
-async function mustBeWhole(volumes: Volumes, volume: RbdImage, sizeBytes: number, ctx: Context): Promise<void> {
+async function whatIsWrong(
+  volumes: Volumes,
+  volume: RbdImage,
+  sizeBytes: number,
+  ctx: Context,
+): Promise<Failure | null> {
   const state = await volumes.find(volume, ctx.signal)
   const isWhole = state?.sizeBytes === sizeBytes && state.snaps.some((s) => s.name === glanceSnapName && s.isProtected)
-  if (!isWhole)
-    throw new Failure(
-      'NAME_TAKEN',
-      `${show(volume)} is no longer what was made: expected ${sizeBytes} bytes and a protected ${glanceSnapName}.`,
-    )
+  if (isWhole) return null
+  const words = `is no longer what was made: expected ${sizeBytes} bytes and a protected ${glanceSnapName}.`
+  return new Failure('NAME_TAKEN', `${show(volume)} ${words}`)
 }
 
 export const handler = lambda('register', register)

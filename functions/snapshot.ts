@@ -30,8 +30,9 @@ async function inWindow(
   ctx: Context,
 ): Promise<Outcome<'snapshot'>> {
   const { wish, disk, policy } = run
-  const isOurs = await take(wish.instance, freeze, ports, ctx)
-  const hasHeld = async () => isOurs && ports.guest.hasHeld(wish.instance, ctx.signal)
+  const isOurs = await take(wish.instance, freeze, ports)
+  const untilMs = freeze.askedAtMs + ctx.settings.freezeBudgetMs
+  const hasHeld = async () => isOurs && ports.guest.hasHeld(wish.instance, untilMs, ctx.signal)
   let before = false
   let after = false
   try {
@@ -58,12 +59,8 @@ async function inWindow(
   }
 }
 
-/**
- * In our epoch, and confirmed: no delivery has asked in it before, so nothing but `quiesce` can have frozen this guest. And within
- * the budget: the armed thaw counts from `askedAtMs` how long another freeze may still be on its way.
- */
-async function take(instance: string, { epoch, askedAtMs }: Frozen, ports: Ports, ctx: Context): Promise<boolean> {
-  if (ctx.clock.nowMs() - askedAtMs > ctx.settings.freezeBudgetMs) return false
+/** In our epoch, and confirmed: no delivery has asked in it before, so nothing but `quiesce` can have frozen this guest. */
+async function take(instance: string, { epoch, askedAtMs }: Frozen, ports: Ports): Promise<boolean> {
   const lease = await ports.leases.find(instanceLease(instance))
   if (lease?.epoch !== epoch || !lease.freeze?.isConfirmed) return false
   return (await ports.leases.save({ ...lease, freeze: { askedAtMs, isConfirmed: false } })) !== null
@@ -74,17 +71,20 @@ async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: P
   const lease = await ports.leases.find(instanceLease(wish.instance))
   // In another epoch our freeze is over, and another run's may hold.
   const isOurs = lease?.epoch === freeze.epoch && lease.freeze !== null
-  const isOver = isOurs && (await isThawed(wish.instance, ports, ctx).catch(unheard))
+  const isOver = isOurs && (await isThawedAtLast(wish.instance, ports, ctx))
   const now = ctx.clock.nowMs()
-  // If it is not over, the armed thaw sees to it. What was seen of the freeze stands.
+  // If it is not over, the armed thaw sees to it.
   if (isOver) await release(lease, now, ports)
   const thawedAtMs = lease?.thawed?.epoch === freeze.epoch ? lease.thawed.atMs : now
   return thawedAtMs - freeze.askedAtMs
 }
 
-function unheard(error: unknown): false {
-  if (error instanceof Failure) return false
-  throw error
+/** Once more at once, where that is allowed: the delivery that follows a failure can no longer vouch for the freeze. */
+function isThawedAtLast(instance: string, ports: Ports, ctx: Context): Promise<boolean> {
+  return isThawed(instance, ports, ctx).catch((error: unknown) => {
+    if (error instanceof Failure && error.retryInMs === undefined) return isThawed(instance, ports, ctx)
+    throw error
+  })
 }
 
 async function unfrozen(run: MessageOf<'snapshot'>, ports: Ports, ctx: Context): Promise<Consistency> {

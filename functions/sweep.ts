@@ -3,18 +3,23 @@ import { tagRun } from '../shared/names.ts'
 import type { RunRecord } from '../shared/ports/journal.ts'
 import { requestTag } from '../shared/rules.ts'
 import { isRunMessage, messageVersion } from '../shared/run.ts'
+import { settleEnded } from '../shared/settle.ts'
 import type { Context, Ports } from '../shared/step.ts'
 
 /**
  * The broom, once a minute: whatever the bus, a queue or a process lost is found again in the journal and in
- * Nova. It only sends; what it sends is safe twice. It never deletes.
+ * Nova. It sends, and what it sends is safe twice; last it looks at runs that ended a while ago (shared/settle.ts), and removes
+ * only what such a run's own record still notes.
  */
-export async function sweep(ports: Ports, ctx: Context): Promise<{ thawed: number; sentAgain: number; found: number }> {
+export async function sweep(ports: Ports, ctx: Context): Promise<Swept> {
   const thawed = await thawOverdue(ports, ctx)
   const sentAgain = await sendLostAgain(ports, ctx)
   const found = await findLostRequests(ports, ctx)
-  return { thawed, sentAgain, found }
+  const settled = await settleEnded(ports, ctx)
+  return { thawed, sentAgain, found, settled }
 }
+
+type Swept = Record<'thawed' | 'sentAgain' | 'found' | 'settled', number>
 
 /**
  * Every freeze should be over by its budget; the armed thaw of this one was lost, or its guest does not answer. A thaw that

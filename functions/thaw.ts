@@ -24,27 +24,35 @@ export async function thaw(
     await ports.leases.save({ ...lease, untilMs: now + againInMs + lostAfterMs })
     return { againInMs }
   }
+  const heard = await isOver(message.instance, ports, ctx)
   // The guest may be frozen still, so never stop trying.
-  if (!(await isOver(message.instance, ports, ctx))) return again(ageMs < latestFreezeMs ? 2_000 : 10_000)
+  if (heard !== true) return again(heard.retryInMs ?? (ageMs < latestFreezeMs ? 2_000 : 10_000))
   if (!lease.freeze.isConfirmed && ageMs < latestFreezeMs) return again(ctx.settings.freezeBudgetMs)
   await release(lease, ctx.clock.nowMs(), ports)
   return null
 }
 
-async function isOver(instance: string, ports: Ports, ctx: Context): Promise<boolean> {
+async function isOver(
+  instance: string,
+  ports: Ports,
+  ctx: Context,
+): Promise<true | { retryInMs?: number | undefined }> {
   try {
-    return await isThawed(instance, ports, ctx)
+    return (await isThawed(instance, ports, ctx)) || {}
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     // no agent, nothing frozen
-    return error.code === 'QUIESCE_UNAVAILABLE'
+    return error.code === 'QUIESCE_UNAVAILABLE' || error
   }
 }
 
 /** While this comes back it keeps the lease alive; when it does not, the sweep sends another (functions/sweep.ts). */
 const lostAfterMs = 30_000
 
-/** Nova's RPC to the compute expires after 60 s by default ([DEFAULT] rpc_response_timeout); later no freeze can come. */
+/**
+ * Our own freezes expire with the budget, on the bus; what nova-compute has taken from it, it has handed to libvirt by then. An agent
+ * that hangs keeps libvirt waiting for longer, and the thaw with it: that one is answered after the freeze, and ends it.
+ */
 const latestFreezeMs = 60_000
 
 export const handler = lambdaThaw(thaw)

@@ -5,12 +5,12 @@ import { fileURLToPath } from 'node:url'
 
 /**
  * One bundle a function, dist/NAME.mjs: what serverless.yml packages and serverless-offline runs. A function's cold start
- * is mostly the reading of its bundle, hence the limit; a bus client in one means that a function imports the bridge.
+ * is mostly the reading of its bundle, hence the limit. What serves the functions (bridge, doctor, embedded cloud) is in none.
  */
 const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
 const mostKib = 700
-const forbidden = /(^|\/)node_modules\/amqplib\//
+const forbidden = /^infra\//
 
 /** The AWS SDK has CommonJS parts that call require() for Node's own modules; an ES module has no require. */
 const banner = "import{createRequire}from'node:module';const require=createRequire(import.meta.url);"

@@ -1,9 +1,14 @@
 import { basename } from 'node:path'
 import { SQSClient } from '@aws-sdk/client-sqs'
+import { readBusUrl } from './adapters/bus-url.ts'
 import { cephDashboard } from './adapters/ceph-dashboard.ts'
 import { glance } from './adapters/glance.ts'
 import { guestAgent } from './adapters/guest-agent.ts'
-import { keystone } from './adapters/keystone.ts'
+import { guestLibvirt } from './adapters/guest-libvirt.ts'
+import { guestNovaPause } from './adapters/guest-nova-pause.ts'
+import { guestNovaRpc } from './adapters/guest-nova-rpc.ts'
+import { type Identity, keystone } from './adapters/keystone.ts'
+import { novaRpc } from './adapters/nova-rpc-bus.ts'
 import { nova } from './adapters/nova.ts'
 import { qcow2Reader } from './adapters/qcow2-reader.ts'
 import { rbdReader } from './adapters/rbd-reader.ts'
@@ -12,6 +17,8 @@ import { sqlite } from './adapters/sqlite.ts'
 import { sqs } from './adapters/sqs.ts'
 import type { Config } from './config.ts'
 import type { Clock } from './ports/clock.ts'
+import type { Compute } from './ports/compute.ts'
+import type { Guest } from './ports/guest.ts'
 import type { DiskReader, Volumes } from './ports/volumes.ts'
 import { homeCluster, type Ports, type Settings } from './step.ts'
 
@@ -20,6 +27,7 @@ export const systemClock: Clock = { nowMs: () => Date.now() }
 /** The composition root: every port bound to its adapter, once per process. */
 export function compose(config: Config, clock: Clock): { ports: Ports; settings: Settings } {
   const identity = keystone(credentialsOf(config), clock)
+  const compute = nova(identity, {})
   const { journal, leases } = sqlite(config.RBDSNAP_JOURNAL.replace(/^sqlite:/, ''))
   const command = config.RBDSNAP_RBD_COMMAND.split(' ')
   const user = config.RBDSNAP_RBD_USER ?? null
@@ -28,11 +36,11 @@ export function compose(config: Config, clock: Clock): { ports: Ports; settings:
   const others = Object.entries(otherConfs).map(([name, conf]) => [name, rbdVolumes({ command, conf, user })] as const)
   return {
     ports: {
-      compute: nova(identity, {}),
+      compute,
       images: glance(identity, {}),
       clusters: { [homeCluster]: homeOf(config, clock), ...Object.fromEntries(others) },
       reader: readerOf(config, { user, confs: { [homeCluster]: config.RBDSNAP_RBD_CONF, ...otherConfs } }),
-      guest: guestAgent({ socket: config.RBDSNAP_GUEST_SOCKET, timeoutMs: config.RBDSNAP_FREEZE_BUDGET_MS }),
+      guest: guestOf(config, identity, compute),
       queue: sqs(new SQSClient({}), config.RBDSNAP_QUEUE_PREFIX),
       journal,
       leases,
@@ -45,6 +53,23 @@ export function compose(config: Config, clock: Clock): { ports: Ports; settings:
       uploadFormat: config.RBDSNAP_UPLOAD_FORMAT,
       rules: config.rules,
     },
+  }
+}
+
+function guestOf(config: Config, identity: Identity, compute: Compute): Guest {
+  const timeoutMs = config.RBDSNAP_FREEZE_BUDGET_MS
+  switch (config.RBDSNAP_GUEST) {
+    case 'nova-rpc': {
+      const bus = readBusUrl(config.RBDSNAP_RPC_URL ?? config.RBDSNAP_BUS_URL ?? '')
+      const options = { bus, ca: config.RBDSNAP_BUS_CA, exchange: config.RBDSNAP_BUS_EXCHANGE, timeoutMs }
+      return guestNovaRpc(novaRpc(options), compute)
+    }
+    case 'libvirt':
+      return guestLibvirt({ uri: config.RBDSNAP_LIBVIRT_URI ?? '', timeoutMs }, compute)
+    case 'pause':
+      return guestNovaPause(identity, compute, { timeoutMs })
+    case 'socket':
+      return guestAgent({ socket: config.RBDSNAP_GUEST_SOCKET, timeoutMs })
   }
 }
 

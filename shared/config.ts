@@ -15,6 +15,11 @@ const whole = (least: number, most: number) => {
 }
 const oneOf = <const T extends [string, ...string[]]>(...these: T) =>
   z.enum(these, { error: `must be ${these.join(' or ')}` })
+const busUrl = text.check(
+  z.regex(/^(rabbit|kombu|amqps?):\/\/[^/]/, {
+    error: "must be Nova's transport_url: rabbit://USER:PASSWORD@HOST:5672/",
+  }),
+)
 const listOf = (item: z.ZodMiniType<string, string>) =>
   z.pipe(
     z.pipe(
@@ -53,6 +58,12 @@ const schema = z.object({
   RBDSNAP_UPLOAD_FORMAT: z._default(oneOf('raw', 'qcow2'), 'raw'),
   RBDSNAP_SNAPSHOTS_DIRECTORY: z.optional(text),
   RBDSNAP_QEMU_IMG_COMMAND: z._default(text, 'qemu-img'),
+  RBDSNAP_GUEST: z._default(oneOf('nova-rpc', 'libvirt', 'pause', 'socket'), 'nova-rpc'),
+  RBDSNAP_BUS_URL: z.optional(busUrl),
+  RBDSNAP_BUS_CA: z.optional(text),
+  RBDSNAP_BUS_EXCHANGE: z._default(text, 'nova'),
+  RBDSNAP_RPC_URL: z.optional(busUrl),
+  RBDSNAP_LIBVIRT_URI: z.optional(text),
   RBDSNAP_GUEST_SOCKET: z._default(
     text.check(z.includes('{instance}', { error: 'must say where {instance} goes' })),
     '/var/lib/libvirt/qemu/channel/target/{instance}/org.qemu.guest_agent.0',
@@ -68,24 +79,36 @@ export type Config = z.infer<typeof schema> & { rules: Rules }
 
 export const settingNames = Object.keys(schema.shape)
 
-/** The bridge's own (infra/bridge): it needs to know nothing of Ceph or Keystone. */
-const bridgeSchema = z.object({
+/** Nova's notifications on the bus. */
+const busShape = {
   RBDSNAP_BUS_URL: text,
   RBDSNAP_BUS_CA: z.optional(text),
   RBDSNAP_BUS_EXCHANGE: z._default(text, 'nova'),
   RBDSNAP_BUS_TOPICS: z._default(listOf(text), ['versioned_notifications', 'notifications']),
   RBDSNAP_BUS_QUEUE: z._default(text, 'rbdsnap'),
-  RBDSNAP_QUEUE_PREFIX: url,
-})
+}
+const busSchema = z.object(busShape)
+/** The bridge (infra/bridge) needs to know nothing of Ceph or Keystone. */
+const bridgeSchema = z.object({ ...busShape, RBDSNAP_QUEUE_PREFIX: url })
 
+export type BusConfig = z.infer<typeof busSchema>
 export type BridgeConfig = z.infer<typeof bridgeSchema>
 
 export const bridgeSettingNames = Object.keys(bridgeSchema.shape)
 
 /** @throws Failure BAD_SETTING, naming every setting that is missing or wrong */
 export function readBridgeConfig(env: Record<string, string | undefined>): BridgeConfig {
-  const set = thoseSet(env, bridgeSchema.shape)
-  const parsed = z.safeParse(bridgeSchema, set)
+  return readAll(bridgeSchema, env)
+}
+
+/** @throws Failure BAD_SETTING, naming every setting that is missing or wrong */
+export function readBusConfig(env: Record<string, string | undefined>): BusConfig {
+  return readAll(busSchema, env)
+}
+
+function readAll<T extends z.ZodMiniObject>(schema: T, env: Record<string, string | undefined>): z.infer<T> {
+  const set = thoseSet(env, schema.shape)
+  const parsed = z.safeParse(schema, set)
   if (parsed.success) return parsed.data
   throw new Failure(
     'BAD_SETTING',
@@ -105,7 +128,7 @@ export function readSettings(env: Record<string, string | undefined>): { config:
   const set = thoseSet(env, schema.shape)
   const parsed = z.safeParse(schema, set)
   const wrong = parsed.success ? [] : parsed.error.issues.map((i) => `${i.path.join('.')}: ${sayWrong(set, i)}`)
-  wrong.push(...credentialsMissing(set), ...dashboardMissing(set), ...directoryMissing(set))
+  wrong.push(...credentialsMissing(set), ...dashboardMissing(set), ...directoryMissing(set), ...guestMissing(set))
   const rules = tryRules(set['RBDSNAP_RULES'])
   if ('wrong' in rules) wrong.push(rules.wrong)
   const names = new Set(wrong.map((line) => line.split(/[.:]/)[0]))
@@ -136,6 +159,15 @@ function credentialsMissing(set: Record<string, string | undefined>): string[] {
 function directoryMissing(set: Record<string, string | undefined>): string[] {
   const isMissing = set['RBDSNAP_UPLOAD_FORMAT'] === 'qcow2' && set['RBDSNAP_SNAPSHOTS_DIRECTORY'] === undefined
   return isMissing ? ['RBDSNAP_SNAPSHOTS_DIRECTORY: is not set'] : []
+}
+
+/** What the chosen way to the guests cannot do without. */
+function guestMissing(set: Record<string, string | undefined>): string[] {
+  const way = set['RBDSNAP_GUEST'] ?? 'nova-rpc'
+  const bus = set['RBDSNAP_RPC_URL'] ?? set['RBDSNAP_BUS_URL']
+  if (way === 'nova-rpc' && bus === undefined) return ['RBDSNAP_BUS_URL: is not set']
+  if (way === 'libvirt' && set['RBDSNAP_LIBVIRT_URI'] === undefined) return ['RBDSNAP_LIBVIRT_URI: is not set']
+  return []
 }
 
 function dashboardMissing(set: Record<string, string | undefined>): string[] {

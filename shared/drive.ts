@@ -1,4 +1,6 @@
 import { Failure } from './failures.ts'
+import { fenced } from './fence.ts'
+import { instanceLease } from './freeze.ts'
 import { besides, decide, pipeline, type Decision, type Result, type UndoName } from './pipeline.ts'
 import type { RunRecord, StepRecord } from './ports/journal.ts'
 import {
@@ -65,10 +67,14 @@ export async function drive<S extends RunStep>(
   const held = { record: claimed, lapse: new AbortController() }
   const stop = ctx.keepAlive(() => renew(held, ports, ctx), renewEveryMs)
   const signal = AbortSignal.any([ctx.signal, held.lapse.signal])
-  const acted = await act(message, step, held, ports, { ...ctx, signal }).finally(stop)
+  const mayAct = () => ctx.clock.nowMs() < (held.record.claim?.untilMs ?? 0)
+  const acted = await act(message, step, held, fenced(ports, mayAct), { ...ctx, signal }).finally(stop)
 
   const noted = await ports.journal.save(settleOrPark(held.record, run, acted, ctx))
-  if (!noted) return { is: 'left', because: 'fenced' }
+  if (!noted) {
+    await thawUnexpected(run, ports)
+    return { is: 'left', because: 'fenced' }
+  }
   if (noted.outcome !== null) return { is: 'acknowledged', because: noted.outcome === 'parked' ? 'parked' : 'ended' }
   await ports.queue.send(noted.message, Math.max(0, noted.dueAtMs - ctx.clock.nowMs()))
   return { is: 'acknowledged', because: noted.message.step === run.step ? 'again later' : 'moved on' }
@@ -113,6 +119,20 @@ async function stale(run: RunMessage, record: RunRecord, ports: Ports, ctx: Cont
   }
   return { is: 'acknowledged', because: 'stale' }
 }
+
+/**
+ * Who wakes in a freeze, or in the question whether it held, may have frozen a guest that nobody expects to be frozen any more.
+ * Where a freeze is noted its own thaw is armed, and another's window is not disturbed.
+ */
+async function thawUnexpected({ step, wish }: RunMessage, ports: Ports): Promise<void> {
+  if (step !== 'quiesce' && step !== 'snapshot') return
+  const lease = await ports.leases.find(instanceLease(wish.instance))
+  if (!lease || lease.freeze) return
+  await ports.guest.thaw(wish.instance, AbortSignal.timeout(thawMs)).catch(() => undefined)
+}
+
+/** The step's own time is over. */
+const thawMs = 5_000
 
 /** A message whose run the journal does not know: perhaps a journal was lost. Nothing may be concluded from that. */
 async function parkUnowned(run: RunMessage, ports: Ports, ctx: Context): Promise<void> {

@@ -28,13 +28,16 @@ export interface ConsumerOptions {
   say: (line: Record<string, unknown>) => void
 }
 
+const noLeader = (queue: string) =>
+  `waiting: the queue ${queue} has no leader; are most nodes of RabbitMQ down? \`rabbitmq-queues quorum_status ${queue}\``
+
 /** Sends to the queue at once, and what is delivered twice when a bridge dies. */
 const prefetch = 20
 const triesANode = 2
 const firstLookMs = 250
 const longestLookMs = 5_000
 const lookEveryMs = 60_000
-const beginWithinMs = 10_000
+const slowAfterMs = 10_000
 const drainWithinMs = 5_000
 
 export function consume({ bus, carry, looked, say }: ConsumerOptions): Consumer {
@@ -51,7 +54,7 @@ export function consume({ bus, carry, looked, say }: ConsumerOptions): Consumer 
       maxDelay: 10_000,
       maxRetries: isOnly ? Infinity : triesANode,
       waitForConnect: false,
-      setup: (model: ChannelModel) => inTime(begin(model)),
+      setup: begin,
     }
     connection = await connect(bus.urls[nth % bus.urls.length] ?? '', { ...connectOptions(bus, 'bridge'), recovery })
     connection.on('connect', () => say({ says: 'connected', node }))
@@ -75,10 +78,14 @@ export function consume({ bus, carry, looked, say }: ConsumerOptions): Consumer 
     })
     await channel.prefetch(prefetch)
     await channel.assertQueue(bus.queue, queueOptions)
-    const { consumerTag } = await channel.consume(bus.queue, (message) => {
-      if (message) take(message, channel, gone.signal)
-      else end()
-    })
+    // Without a leader a quorum queue lets its consumers wait, and serves them as soon as it has one.
+    const slow = setTimeout(() => say({ says: noLeader(bus.queue) }), slowAfterMs)
+    const { consumerTag } = await channel
+      .consume(bus.queue, (message) => {
+        if (message) take(message, channel, gone.signal)
+        else end()
+      })
+      .finally(() => clearTimeout(slow))
     cancel = () => channel.cancel(consumerTag)
     void keepBound(model, gone.signal)
   }
@@ -134,22 +141,5 @@ export function consume({ bus, carry, looked, say }: ConsumerOptions): Consumer 
       await Promise.race([Promise.all(carrying), sleep(drainWithinMs, undefined, { ref: false })])
       await connection?.close()
     },
-  }
-}
-
-/**
- * A quorum queue whose leader is not known yet lets a consumer wait, after a broker that was killed for ever (measured on
- * RabbitMQ 3.10: "leader call - leader not known"); one that comes a moment later is served.
- */
-async function inTime(work: Promise<void>): Promise<void> {
-  const late = new AbortController()
-  const limit = sleep(beginWithinMs, undefined, { signal: late.signal }).then(() => {
-    throw new Error(`the queue did not take a consumer within ${beginWithinMs / 1000} s`)
-  })
-  try {
-    await Promise.race([work, limit])
-  } finally {
-    late.abort()
-    limit.catch(() => undefined)
   }
 }

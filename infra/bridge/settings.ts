@@ -2,7 +2,7 @@ import type { Options, SocketOptions } from 'amqplib'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { readBusUrl } from '../../shared/adapters/bus-url.ts'
-import { readBridgeConfig } from '../../shared/config.ts'
+import { readBusConfig } from '../../shared/config.ts'
 import { Failure } from '../../shared/failures.ts'
 
 /** Which bus, what of it, and where on it we keep what is not carried yet. */
@@ -19,16 +19,15 @@ export interface BusSettings {
 }
 
 /** @throws Failure BAD_SETTING */
-export function readBridgeSettings(env: Record<string, string | undefined>): { bus: BusSettings; queuePrefix: string } {
-  const config = readBridgeConfig(env)
-  const bus = {
+export function readBusSettings(env: Record<string, string | undefined>): BusSettings {
+  const config = readBusConfig(env)
+  return {
     ...readBusUrl(config.RBDSNAP_BUS_URL),
     ca: config.RBDSNAP_BUS_CA === undefined ? null : readCa(config.RBDSNAP_BUS_CA),
     exchange: config.RBDSNAP_BUS_EXCHANGE,
     topics: config.RBDSNAP_BUS_TOPICS,
     queue: config.RBDSNAP_BUS_QUEUE,
   }
-  return { bus, queuePrefix: config.RBDSNAP_QUEUE_PREFIX }
 }
 
 /** How RabbitMQ's own tools show the connection: `rabbitmqctl list_connections client_properties`. */

@@ -159,9 +159,8 @@ function domains(text: (name: string) => string | undefined): Record<string, str
 function regionOf(fields: Fields, wanted: string | undefined, wrong: (words: string) => Failure): string | undefined {
   const listed =
     fields['regions'] ?? (typeof fields['region_name'] === 'string' ? fields['region_name'].split(',') : [])
-  const names = Array.isArray(listed)
-    ? listed.map((region) => (isFields(region) ? fieldsOf(region)['name'] : region))
-    : []
+  const regions: unknown[] = Array.isArray(listed) ? listed : []
+  const names = regions.map((region) => (isFields(region) ? fieldsOf(region)['name'] : region))
   if (wanted === undefined || names.length === 0) return typeof names[0] === 'string' ? names[0] : undefined
   if (names.includes(wanted)) return wanted
   throw wrong(`OS_REGION_NAME ${wanted} is not one of its regions, ${names.join(', ')}.`)

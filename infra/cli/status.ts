@@ -3,7 +3,7 @@ import { Failure } from '../../shared/failures.ts'
 import type { Journal, Leases } from '../../shared/ports/journal.ts'
 import { statusOf, type Status } from '../../shared/status.ts'
 import { backlog, type Backlog } from '../bridge/backlog.ts'
-import { readBridgeSettings } from '../bridge/settings.ts'
+import { readBusSettings } from '../bridge/settings.ts'
 import { runningStack } from '../embedded/stack.ts'
 
 /** What the function `status` says, and how far behind the bridges are, which RabbitMQ knows. */
@@ -27,15 +27,15 @@ export async function wholeStatus(
   return { health, checks, notifications: bus.notifications, runs, frozen, parked, at }
 }
 
-/** The settings of the environment; where it says nothing of a bus, those of the stack that runs over RBDSNAP_DATA_DIR. */
+/** The bus of the stack that runs over RBDSNAP_DATA_DIR; else the environment's. */
 async function lookAtBus(
   env: Record<string, string | undefined>,
 ): Promise<{ notifications: Backlog | null; checks: Status['checks'] }> {
   const dataDir = env['RBDSNAP_DATA_DIR']
-  const settings = env['RBDSNAP_BUS_URL'] ? env : dataDir ? (runningStack(resolve(dataDir))?.env ?? {}) : {}
+  const settings = (dataDir ? runningStack(resolve(dataDir))?.env : undefined) ?? env
   if (!settings['RBDSNAP_BUS_URL']) return { notifications: null, checks: [] }
   try {
-    const notifications = await backlog(readBridgeSettings(settings).bus)
+    const notifications = await backlog(readBusSettings(settings))
     return { notifications, checks: judge(notifications) }
   } catch (error) {
     const summary = `RabbitMQ does not say: ${error instanceof Failure ? error.words : (error as Error).message}`

@@ -159,6 +159,7 @@ export async function startCloud(options: CloudOptions) {
     RBDSNAP_RBD_COMMAND: `${process.execPath} ${join(import.meta.dirname, 'rbd-command.ts')}`,
     RBDSNAP_RBD_CONF: confs.a,
     RBDSNAP_RBD_OTHER_CONFS: confs.b,
+    RBDSNAP_GUEST: 'socket',
     RBDSNAP_GUEST_SOCKET: join(guestsFolder, '{instance}.sock'),
   }
   writeFileSync(join(dataDir, 'cloud.json'), `${JSON.stringify({ urls: all, env }, null, 2)}\n`)

@@ -1,6 +1,6 @@
 // Ceph's `rbd` command (16.2) for the embedded cloud: the same options, output, words on stderr, and errno as exit code.
 import { parseArguments, parseSpec, Usage } from './rbd-arguments.ts'
-import { type RbdClient, rbdClient } from './rbd-client.ts'
+import { type RbdClient, rbdClient, RbdRefused } from './rbd-client.ts'
 import { exportImage } from './rbd-export.ts'
 import { act, type Context, open, print, Refused, refuse, strerror } from './rbd-session.ts'
 import { childrenJson, childrenText, infoJson, infoText, snapsJson, snapsText } from './rbd-views.ts'
@@ -21,6 +21,10 @@ const commands: Record<string, Command> = {
       refuse(error, { pool }, (errno) => `rbd: listing images failed: ${strerror(errno)}`),
     )
     for (const name of JSON.parse(names.toString()) as string[]) process.stdout.write(`${name}\n`)
+  },
+  /** As if no option were set, on the pool or elsewhere. */
+  async 'config pool ls'() {
+    process.stdout.write(`${JSON.stringify([{ name: 'rbd_default_clone_format', value: 'auto', source: 'config' }])}\n`)
   },
   async 'snap ls'(context, [spec]) {
     const { info } = await open(context, parseSpec(spec, 'none'))
@@ -132,7 +136,7 @@ const aliases: Record<string, string> = {
 async function run() {
   const options = parseArguments(process.argv.slice(2))
   const { words } = options
-  const length = words[0] === 'snap' ? 2 : 1
+  const length = { snap: 2, config: 3 }[words[0] ?? ''] ?? 1
   const name = words.slice(0, length).join(' ')
   const command = commands[aliases[name] ?? name]
   if (!command) throw new Refused(22, `error: unknown option '${words.join(' ')}'`)
@@ -143,7 +147,8 @@ function connect(conf: string): RbdClient {
   try {
     return rbdClient(conf)
   } catch (error) {
-    return refuse(error, { pool: '' }, strerror)
+    if (!(error instanceof RbdRefused) || error.errno !== 2) return refuse(error, { pool: '' }, strerror)
+    throw new Refused(1, `global_init: unable to open config file from search list ${conf}`)
   }
 }
 

@@ -1,5 +1,5 @@
 import { type Channel, type ChannelModel, connect } from 'amqplib'
-import { type BusSettings, connectOptions, readBridgeSettings } from '../bridge/settings.ts'
+import { type BusSettings, connectOptions, readBusSettings } from '../bridge/settings.ts'
 import type { Site } from './site.ts'
 import { about, fail, NotAsked, ok, type Verdict, warn } from './verdict.ts'
 
@@ -8,7 +8,7 @@ export function busOf(site: Site): BusSettings {
     if (!site.env['RBDSNAP_BUS_URL'])
       throw new NotAsked('RBDSNAP_BUS_URL is not set', "Set it where the bridge runs: Nova's transport_url.")
     // where the bridge carries to is the check `queue`
-    return readBridgeSettings({ ...site.env, RBDSNAP_QUEUE_PREFIX: 'http://localhost/' }).bus
+    return readBusSettings(site.env)
   })
 }
 

@@ -14,11 +14,11 @@ const samples = 20
 const agents = 3
 
 type Way = (site: Site, signal: AbortSignal) => Promise<Verdict>
-const ways: Record<string, Way> = { 'nova-rpc': novaRpc, libvirt, 'nova-pause': novaPause, agent }
+const ways: Record<string, Way> = { 'nova-rpc': novaRpc, libvirt, pause, socket }
 
 /** The way that is configured; when it cannot work, which of the others can. */
 export async function guest(site: Site, signal: AbortSignal): Promise<Verdict> {
-  const chosen = site.env['RBDSNAP_GUEST'] || 'agent'
+  const chosen = site.given('RBDSNAP_GUEST')
   const verdict = await attempt(chosen, site, signal)
   if (verdict.status !== 'fail') return about(chosen, verdict)
   const others = Object.keys(ways).filter((way) => way !== chosen)
@@ -77,7 +77,7 @@ async function virsh(uri: string, signal: AbortSignal): Promise<string | null> {
 }
 
 /** By the role admin, which `keystone roles` has seen. */
-async function novaPause(site: Site, signal: AbortSignal): Promise<Verdict> {
+async function pause(site: Site, signal: AbortSignal): Promise<Verdict> {
   await someHosts(site, signal)
   return ok("guests are paused by Nova's API; every snapshot of a running one is `crash`")
 }
@@ -86,9 +86,9 @@ async function novaPause(site: Site, signal: AbortSignal): Promise<Verdict> {
  * The sockets' folder, and the agents behind some of them. A socket that takes us in and never answers is as good as none: on a
  * hypervisor libvirt holds its only connection.
  */
-async function agent(site: Site, signal: AbortSignal): Promise<Verdict> {
-  const socket = site.given('RBDSNAP_GUEST_SOCKET')
-  const folder = socket.slice(0, socket.lastIndexOf('/', socket.indexOf('{instance}')) + 1)
+async function socket(site: Site, signal: AbortSignal): Promise<Verdict> {
+  const path = site.given('RBDSNAP_GUEST_SOCKET')
+  const folder = path.slice(0, path.lastIndexOf('/', path.indexOf('{instance}')) + 1)
   const remedy = 'RBDSNAP_GUEST_SOCKET; running guests cannot be frozen without it.'
   try {
     accessSync(folder, constants.R_OK | constants.X_OK)
@@ -96,9 +96,9 @@ async function agent(site: Site, signal: AbortSignal): Promise<Verdict> {
     return fail((error as Error).message, remedy)
   }
   const all = await serversOf(site, signal)
-  const here = all.filter(({ id }) => existsSync(socket.replaceAll('{instance}', id))).slice(0, agents)
+  const here = all.filter(({ id }) => existsSync(path.replaceAll('{instance}', id))).slice(0, agents)
   if (here.length === 0) return warn(`no server's socket is in ${folder} yet`, remedy)
-  const refusals = await Promise.all(here.map(async ({ id }) => agentRefuses(socket, id, signal)))
+  const refusals = await Promise.all(here.map(async ({ id }) => agentRefuses(path, id, signal)))
   if (refusals.includes(null)) return ok(`agents answer in ${folder}`)
   return warn(`${here.length} of ${here.length} agents do not answer: ${refusals[0] ?? ''}`, remedy)
 }

@@ -1,7 +1,6 @@
 import {
   chmodSync,
   copyFileSync,
-  cpSync,
   mkdirSync,
   readdirSync,
   rmSync,
@@ -96,7 +95,7 @@ async function addWithLibraries(program: string): Promise<void> {
   const libraries = await run('ldd', program)
   for (const path of [program, ...[...libraries.matchAll(/(\/\S+) \(0x/g)].map(([, found = '']) => found)]) {
     mkdirSync(dirname(join(root, path)), { recursive: true })
-    cpSync(path, join(root, path), { dereference: true })
+    copyFileSync(path, join(root, path))
   }
 }
 

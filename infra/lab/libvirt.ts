@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { keyOf } from './ceph.ts'
 import { home } from './clusters.ts'
 import { command } from './command.ts'
@@ -59,7 +59,7 @@ const libvirtd: Part = {
     const pid = inLab('run', 'libvirtd-own.pid')
     const script = [`hostname ${hypervisor}`, ...binds, `exec libvirtd --listen -f ${conf} -p ${pid}`].join(' && ')
     const view = ['unshare', '--uts', '--mount', '--propagation', 'private']
-    return { argv: [...view, 'sh', '-c', script], shows: 'libvirtd --listen' }
+    return { argv: [...view, 'sh', '-c', script], shows: `libvirtd --listen -f ${conf}` }
   },
   isReady: () => virsh('version').then(() => true),
 }
@@ -68,13 +68,19 @@ const secret: Part = {
   name: 'libvirt-secret',
   needs: ['libvirtd', 'ceph-pools'],
   async make() {
-    const xml = `<secret ephemeral="no" private="no"><uuid>${secretUuid}</uuid><usage type="ceph"><name>client.nova</name></usage></secret>`
-    await command(['virsh', '--connect', urls.libvirt, 'secret-define', '/dev/stdin'], { input: xml })
-    const input = await keyOf(home, 'client.nova')
-    await command(['virsh', '--connect', urls.libvirt, 'secret-set-value', secretUuid, '--file', '/dev/stdin'], {
-      input,
-    })
+    const usage = '<usage type="ceph"><name>client.nova</name></usage>'
+    await withFile(`<secret ephemeral="no" private="no"><uuid>${secretUuid}</uuid>${usage}</secret>`, (file) =>
+      virsh('secret-define', file),
+    )
+    await withFile(await keyOf(home, 'client.nova'), (file) => virsh('secret-set-value', secretUuid, '--file', file))
   },
+}
+
+/** virsh reads no pipe. */
+async function withFile(text: string, use: (file: string) => Promise<unknown>): Promise<void> {
+  const file = inLab('run', 'libvirt-secret')
+  writeFileSync(file, text, { mode: 0o600 })
+  await use(file).finally(() => rmSync(file))
 }
 
 export const libvirt: Part[] = [libvirtd, secret]

@@ -139,7 +139,9 @@ function service(name: string, onHost: string, isReady: () => Promise<boolean>, 
 const mapping: Part = {
   name: 'nova-hypervisor',
   needs: ['nova-compute'],
-  make: async () => void (await manage('cell_v2', 'discover_hosts')),
+  async make() {
+    await manage('cell_v2', 'discover_hosts')
+  },
 }
 
 const flavors: Part = {

@@ -17,13 +17,15 @@ export interface Program {
 
 const pidFile = (part: string) => inLab('run', `${part}.pid`)
 
+const commandLine = (pid: string) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+
 /** null when it does not run */
 export function pidOf(part: string): number | null {
   if (!existsSync(pidFile(part))) return null
   const [pid = '', shows = ''] = readFileSync(pidFile(part), 'utf8').split('\n')
   try {
     // A zombie's is empty.
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(shows) && shows !== '' ? Number(pid) : null
+    return commandLine(pid).includes(shows) && shows !== '' ? Number(pid) : null
   } catch {
     return null
   }

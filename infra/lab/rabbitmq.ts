@@ -88,7 +88,7 @@ export async function managed(method: string, path: string, body?: unknown): Pro
   })
   const text = await answer.text()
   if (!answer.ok) throw new Error(`RabbitMQ: ${method} ${path}: ${answer.status} ${text}`)
-  return text === '' ? undefined : JSON.parse(text)
+  return text === '' ? undefined : (JSON.parse(text) as unknown)
 }
 
 /** Does somebody take messages from it? That is when an OpenStack service that has no HTTP can serve. */

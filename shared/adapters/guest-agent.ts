@@ -4,7 +4,7 @@ import { createConnection, type Socket } from 'node:net'
 import * as z from 'zod/mini'
 import { Failure, type FailureCode } from '../failures.ts'
 import type { Guest } from '../ports/guest.ts'
-import { checkInstance } from './guest-host.ts'
+import { checkInstance, checkTime } from './guest-host.ts'
 import { networkCode, parseJson, quote } from './http.ts'
 import { outOfTime } from './wait.ts'
 
@@ -64,7 +64,8 @@ export function guestAgent(options: GuestAgentOptions): Guest {
       if (reached === null) throw noChannel(instance)
     },
 
-    async freeze(instance, signal) {
+    async freeze(instance, untilMs, signal) {
+      checkTime(instance, untilMs)
       const isDone = await talk(instance, signal, async (ask) => {
         // a frozen agent refuses to freeze: it allows only sync, ping, info, status and thaw (qga/main.c)
         if ((await status(ask, instance)) === 'frozen') return true
@@ -76,7 +77,9 @@ export function guestAgent(options: GuestAgentOptions): Guest {
       if (isDone === null) throw noChannel(instance)
     },
 
-    hasHeld: async (instance, signal) => (await talk(instance, signal, (ask) => status(ask, instance))) === 'frozen',
+    // it looks and changes nothing, so it may be late
+    hasHeld: async (instance, _untilMs, signal) =>
+      (await talk(instance, signal, (ask) => status(ask, instance))) === 'frozen',
 
     async thaw(instance, signal) {
       const now = await talk(instance, signal, async (ask) => {

@@ -2,12 +2,18 @@ import { Failure } from '../failures.ts'
 import type { Compute, Server } from '../ports/compute.ts'
 import { isOff, isSaved, isWorkingOnImage } from '../server-state.ts'
 import { quote } from './http.ts'
+import { outOfTime } from './wait.ts'
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** Instances become part of paths, arguments and messages. @throws Failure BAD_REQUEST */
 export function checkInstance(instance: string): void {
   if (!uuid.test(instance)) throw new Failure('BAD_REQUEST', `${quote(instance)} is not the id of an instance`)
+}
+
+/** @throws Failure TIMEOUT when a freeze comes too late */
+export function checkTime(instance: string, untilMs: number): void {
+  if (Date.now() > untilMs) throw outOfTime(`freeze of instance ${instance}`)
 }
 
 export type OnHost = <T>(

@@ -5,7 +5,7 @@ import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { Compute } from '../ports/compute.ts'
 import type { Guest } from '../ports/guest.ts'
-import { onHost } from './guest-host.ts'
+import { checkTime, onHost } from './guest-host.ts'
 import { parseJson, quote } from './http.ts'
 import { outOfTime } from './wait.ts'
 
@@ -51,14 +51,19 @@ export function guestLibvirt(options: GuestLibvirtOptions, compute: Pick<Compute
       await here('guest-fsfreeze-status', instance, signal)
     },
 
-    async freeze(instance, signal) {
+    async freeze(instance, untilMs, signal) {
       // a frozen agent refuses to freeze (qga/main.c)
       if ((await here('guest-fsfreeze-status', instance, signal)) === 'frozen') return
+      checkTime(instance, untilMs)
       const count = await here('guest-fsfreeze-freeze', instance, signal)
       if (count === 0) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance}: no file system can be frozen`)
     },
 
-    hasHeld: async (instance, signal) => (await here('guest-fsfreeze-status', instance, signal)) === 'frozen',
+    // it looks and changes nothing, so it may be late
+    async hasHeld(instance, _untilMs, signal) {
+      const said = await ask('guest-fsfreeze-status', instance, signal)
+      return said !== 'nowhere' && said.value === 'frozen'
+    },
 
     async thaw(instance, signal) {
       const said = await ask('guest-fsfreeze-thaw', instance, signal)

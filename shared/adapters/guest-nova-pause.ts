@@ -2,7 +2,7 @@ import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { Compute, Server } from '../ports/compute.ts'
 import type { Guest } from '../ports/guest.ts'
-import { checkInstance } from './guest-host.ts'
+import { checkInstance, checkTime } from './guest-host.ts'
 import { decode, refusal, type Service } from './http.ts'
 import type { Identity } from './keystone.ts'
 import { openstack } from './openstack.ts'
@@ -19,7 +19,7 @@ const actions = z.object({
  * Nova's pause and unpause. The processors stand still, nothing is flushed: nobody writes while the disk is snapshotted, and the
  * snapshot is what a power cut would leave. It needs no agent, and proves no more than `crash`.
  *
- * Nobody is let go whom somebody else has paused: only a server whose newest action is a pause by our own user.
+ * Nobody is let go whom somebody else has paused: only a server whose last pause was by our own user.
  */
 export function guestNovaPause(
   identity: Identity,
@@ -49,8 +49,9 @@ export function guestNovaPause(
     const answer = await send({ what, method: 'GET', path: `/servers/${instance}/os-instance-actions`, signal })
     if (answer.status === 404) return false
     if (answer.status !== 200) throw refusal(service, what, answer)
-    const newest = decode(actions, service, what, answer).instanceActions[0]
-    return newest?.action === 'pause' && newest.user_id === (await identity.user(signal))
+    // the newest come first
+    const pause = decode(actions, service, what, answer).instanceActions.find(({ action }) => action === 'pause')
+    return pause?.user_id === (await identity.user(signal))
   }
 
   /** pause and unpause are accepted first and done later */
@@ -75,8 +76,9 @@ export function guestNovaPause(
       throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} ${words}: Nova does not pause it`)
     },
 
-    async freeze(instance, signal) {
+    async freeze(instance, untilMs, signal) {
       checkInstance(instance)
+      checkTime(instance, untilMs)
       const isAccepted = await act('pause', instance, signal)
       const server = await settled(instance, signal)
       if (server?.vmState === 'paused' && (await isOurs(instance, signal))) return
@@ -84,7 +86,7 @@ export function guestNovaPause(
       throw new Failure(isAccepted ? 'GUEST_UNREACHABLE' : 'QUIESCE_UNAVAILABLE', `instance ${instance} ${why}`)
     },
 
-    async hasHeld(instance, signal) {
+    async hasHeld(instance, _untilMs, signal) {
       checkInstance(instance)
       const server = await compute.find(instance, signal)
       return server?.vmState === 'paused' && (await isOurs(instance, signal))

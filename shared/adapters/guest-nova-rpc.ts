@@ -25,26 +25,26 @@ export function guestNovaRpc(rpc: NovaRpc, compute: Pick<Compute, 'find'>): Gues
   const on = onHost(compute)
   let spoken = 0
 
-  const ask = (method: Call['method'], instance: string, signal: AbortSignal) =>
+  const ask = (method: Call['method'], instance: string, signal: AbortSignal, untilMs?: number) =>
     on(instance, signal, async (host) => {
-      const reply = await inItsVersion(host, method, instance, signal)
+      const reply = await inItsVersion(host, { method, instance, untilMs }, signal)
       return isNotHere(reply) ? 'not here' : { host, reply }
     })
 
   /** UnsupportedVersion comes from the dispatcher, before anything is done (oslo_messaging/rpc/dispatcher.py). */
-  async function inItsVersion(host: string, method: Call['method'], instance: string, signal: AbortSignal) {
+  async function inItsVersion(host: string, call: Omit<Call, 'version'>, signal: AbortSignal) {
     for (let at = spoken; ; at += 1) {
       const version = versions[at % versions.length] ?? ''
-      const reply = await rpc(host, { method, version, instance }, signal)
+      const reply = await rpc(host, { ...call, version }, signal)
       const isOther = reply.is === 'failed' && reply.error === 'UnsupportedVersion'
       if (!isOther) spoken = at % versions.length
       if (!isOther || at === spoken + versions.length - 1) return reply
     }
   }
 
-  async function here(method: Call['method'], instance: string, signal: AbortSignal): Promise<Heard> {
-    const heard = await ask(method, instance, signal)
-    if (heard === 'nowhere') throw new Failure('GUEST_UNREACHABLE', `instance ${instance} does not run`)
+  async function here(...about: Parameters<typeof ask>): Promise<Heard> {
+    const heard = await ask(...about)
+    if (heard === 'nowhere') throw new Failure('GUEST_UNREACHABLE', `instance ${about[1]} does not run`)
     return heard
   }
 
@@ -55,13 +55,15 @@ export function guestNovaRpc(rpc: NovaRpc, compute: Pick<Compute, 'find'>): Gues
       mustBeDone(instance, await here('unquiesce_instance', instance, signal))
     },
 
-    async freeze(instance, signal) {
-      const heard = await here('quiesce_instance', instance, signal)
+    async freeze(instance, untilMs, signal) {
+      const heard = await here('quiesce_instance', instance, signal, untilMs)
       if (!saysFrozen(heard.reply)) mustBeDone(instance, heard)
     },
 
-    async hasHeld(instance, signal) {
-      const heard = await here('quiesce_instance', instance, signal)
+    async hasHeld(instance, untilMs, signal) {
+      if (Date.now() > untilMs) return false
+      const heard = await ask('quiesce_instance', instance, signal, untilMs)
+      if (heard === 'nowhere') return false
       // an agent before 7.0 does not say why; that its freeze is not forbidden for good is known from the freeze that was made
       if (saysFrozen(heard.reply) || saysDisabled(heard.reply)) return true
       mustBeDone(instance, heard)

@@ -5,19 +5,19 @@ import { Failure } from '../failures.ts'
 import type { Bus } from './bus-url.ts'
 import { networkCode } from './http.ts'
 import { type Call, decodeReply, encode, type Reply } from './nova-rpc.ts'
-import { orAbort } from './wait.ts'
+import { orAbort, outOfTime } from './wait.ts'
 
 export interface NovaRpcOptions {
   bus: Bus
   /** a PEM file with the authority that signed the broker's certificate; without it one that Node knows */
   ca?: string | undefined
+  /** Nova's own `[DEFAULT] control_exchange` */
+  exchange: string
   timeoutMs: number
 }
 
 export type NovaRpc = (host: string, call: Call, signal: AbortSignal) => Promise<Reply>
 
-/** Nova's own `[DEFAULT] control_exchange`. */
-const exchange = 'nova'
 const connectMs = 3_000
 /**
  * A Lambda function is frozen between calls, and its heartbeats with it: a connection that rested is not worth the doubt. The calls
@@ -25,6 +25,13 @@ const connectMs = 3_000
  */
 const restMs = 3_000
 const heartbeatS = 10
+
+/**
+ * What is not answered is under way: libvirt waits for the agent without a limit, and for its turn at the agent 30 s. nova-compute
+ * has five calls to libvirt at once (libvirtd.conf max_client_requests); six of ours that wait, and it can do nothing on its
+ * hypervisor (measured: Zed, libvirt 9.0). So nobody asks again before the last one has had its turn.
+ */
+const turnMs = 30_000
 
 interface Session {
   model: ChannelModel
@@ -39,7 +46,7 @@ interface Session {
  * returning what it cannot route. A message that was not fetched in time expires in its queue: a freeze never waits there
  * for a nova-compute that comes back later.
  */
-export function novaRpc({ bus, ca, timeoutMs }: NovaRpcOptions): NovaRpc {
+export function novaRpc({ bus, ca, exchange, timeoutMs }: NovaRpcOptions): NovaRpc {
   let current: Promise<Session> | null = null
 
   return async function call(host, request, signal) {
@@ -50,8 +57,9 @@ export function novaRpc({ bus, ca, timeoutMs }: NovaRpcOptions): NovaRpc {
     } catch (error) {
       if (signal.aborted) throw error
       if (!(error instanceof Failure)) throw unreachable(bus, error)
-      if (error.code !== 'TIMEOUT') throw error
-      throw new Failure('GUEST_UNREACHABLE', `${what} did not answer within ${String(timeoutMs)} ms`, { cause: error })
+      if (!ends.aborted) throw error
+      const words = `${what} did not answer within ${String(timeoutMs)} ms`
+      throw new Failure('GUEST_UNREACHABLE', words, { cause: error, retryInMs: turnMs })
     }
   }
 
@@ -60,13 +68,15 @@ export function novaRpc({ bus, ca, timeoutMs }: NovaRpcOptions): NovaRpc {
     await heard(session.model, host)
     const id = randomUUID().replaceAll('-', '')
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
+    const lifeMs = Math.min(timeoutMs, (request.untilMs ?? Infinity) - Date.now())
+    if (lifeMs <= 0) throw outOfTime(`${request.method} of instance ${request.instance}`)
     session.waiting.set(id, { resolve, reject })
     session.channel.publish(exchange, queueOf(host), encode(request, id, session.replyQueue), {
       messageId: id,
       contentType: 'application/json',
       contentEncoding: 'utf-8',
       mandatory: true,
-      expiration: timeoutMs,
+      expiration: lifeMs,
     })
     try {
       return await promise

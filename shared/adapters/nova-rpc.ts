@@ -13,6 +13,8 @@ export interface Call {
   /** of nova-compute's RPC API; it serves every minor version up to its own, and the major version before */
   version: string
   instance: string
+  /** not sent later, nor fetched by nova-compute later */
+  untilMs?: number | undefined
 }
 
 /** `error` is the exception's class, `words` its whole message. */

@@ -18,7 +18,11 @@ export interface RbdReaderOptions {
 const service: Service = { name: 'rbd', unreachable: 'CEPH_UNREACHABLE', refused: 'CEPH_REFUSED' }
 const infoShape = z.object({ size: z.number() })
 
-/** A snapshot's bytes as they come out of `rbd export SPEC -`, no faster than they are taken. */
+/**
+ * A snapshot's bytes as they come out of `rbd export SPEC -`, no faster than they are taken. Holes are zeros here, and no OSD is asked for
+ * them. Measured on Ceph 16.2: 1 GiB with 0.1 and 0.9 GiB of data in 0.3 and 0.8 s (`qemu-img convert` 0.3 and 2.1 s), 20 GiB with 0.1
+ * GiB in 3 s and 41 reads. Through this program's pipe it is 1.4 GB/s; Glance takes less than a tenth of that.
+ */
 export function rbdReader(options: RbdReaderOptions): DiskReader {
   return {
     read(cluster, snap, signal) {

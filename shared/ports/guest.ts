@@ -10,13 +10,16 @@ export interface Guest {
    * QUIESCE_UNAVAILABLE: it cannot be frozen at all; GUEST_UNREACHABLE: nobody answers now.
    */
   reach(instance: string, signal: AbortSignal): Promise<void>
-  /** The same failures. Frozen already is success. */
-  freeze(instance: string, signal: AbortSignal): Promise<void>
+  /**
+   * The same failures. Frozen already is success. After `untilMs` it is not begun any more (TIMEOUT): a function that slept must
+   * not freeze a guest whose thaw has come and gone.
+   */
+  freeze(instance: string, untilMs: number, signal: AbortSignal): Promise<void>
   /**
    * Has the freeze held until now? Whoever cannot look finds out by asking for another freeze, which a frozen agent refuses:
-   * after a `false` the guest may be frozen anew.
+   * after a `false` the guest may be frozen anew. False as well when it does not run, or after `untilMs`.
    */
-  hasHeld(instance: string, signal: AbortSignal): Promise<boolean>
+  hasHeld(instance: string, untilMs: number, signal: AbortSignal): Promise<boolean>
   /**
    * Idempotent and always allowed. `unheard`: nothing runs there to be thawed; what was saved to disk comes back as frozen as it
    * went. GUEST_UNREACHABLE: it may be frozen still.

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { readConfig, settingNames } from '../../shared/config.ts'
+import { bridgeSettingNames, readBridgeConfig, readConfig, settingNames } from '../../shared/config.ts'
 
 const page = readFileSync('docs/operate.md', 'utf8')
 
-/** The rows of the settings table: | `NAME` | default | meaning | */
+const allNames = [...new Set([...settingNames, ...bridgeSettingNames])]
+
+/** The rows of the settings tables: | `NAME` | default | meaning | */
 const rows = new Map(
   [...page.matchAll(/^\| `(?<name>[A-Z_]+)` *\| (?<fallback>[^|]*?) *\| (?<meaning>[^|]*?) *\|$/gm)].map((m) => [
     m.groups?.['name'] ?? '',
@@ -23,14 +25,15 @@ const required = {
   RBDSNAP_CEPH_PASSWORD: 'lab',
   RBDSNAP_JOURNAL: 'sqlite:/tmp/journal.sqlite',
   RBDSNAP_QUEUE_PREFIX: 'http://127.0.0.1:9324/000000000000/rbdsnap-',
+  RBDSNAP_BUS_URL: 'rabbit://nova:secret@127.0.0.1:5672/',
 }
 
 test('docs/operate.md lists every setting and no other', () => {
-  expect([...rows.keys()].sort()).toEqual([...settingNames].sort())
+  expect([...rows.keys()].sort()).toEqual([...allNames].sort())
 })
 
 test('it mentions no RBDSNAP_ name that is not a setting', () => {
-  for (const name of page.match(/RBDSNAP_\w+/g) ?? []) expect(settingNames).toContain(name)
+  for (const name of page.match(/RBDSNAP_\w+/g) ?? []) expect([...allNames, 'RBDSNAP_DATA_DIR']).toContain(name)
 })
 
 test('every setting says what it means', () => {
@@ -38,7 +41,7 @@ test('every setting says what it means', () => {
 })
 
 test('the defaults are those that the code takes', () => {
-  const config: Record<string, unknown> = { ...readConfig(required) }
+  const config: Record<string, unknown> = { ...readBridgeConfig(required), ...readConfig(required) }
   for (const [name, { fallback }] of rows) {
     const taken = name in required || config[name] === undefined ? '' : String(config[name])
     const shown = /^`(?<value>.+)`$/.exec(fallback)?.groups?.['value'] ?? ''

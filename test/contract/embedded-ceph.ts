@@ -4,12 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Cluster } from '../../infra/cloud/cluster.ts'
 import type { Fault } from '../../infra/cloud/http.ts'
 import type { Cloud } from '../../infra/cloud/main.ts'
-import { cephDashboard } from '../../shared/adapters/ceph-dashboard.ts'
+import { cephDashboard, type DashboardOptions } from '../../shared/adapters/ceph-dashboard.ts'
+import { commandFacts, dashboardFacts } from '../../shared/adapters/ceph-facts.ts'
 import { rbdReader } from '../../shared/adapters/rbd-reader.ts'
 import { rbdVolumes } from '../../shared/adapters/rbd.ts'
-import type { RbdImage } from '../../shared/ports/volumes.ts'
+import type { RbdImage, Volumes } from '../../shared/ports/volumes.ts'
 import { homeCluster } from '../../shared/step.ts'
 import { clock, setting, takeover } from './embedded-cloud.ts'
+import type { FactsWorld } from './facts.contract.ts'
 import type { ReaderWorld } from './reader.contract.ts'
 import type { VolumesWorld } from './volumes.contract.ts'
 
@@ -128,8 +130,28 @@ export function dashboardWorld(cloud: Cloud, has: { ceph?: true } = {}): Volumes
     killInClone: (halfMadeClone) => dashboards.killActive({ halfMadeClone }),
     voidTokens: () => dashboards.setUserEnabled(options.user, true),
     withWrongPassword: () => cephDashboard({ ...options, password: 'wrong' }),
+    withSmallRole: () => cephDashboard({ ...options, user: 'reader', password: 'lab' }),
+    unserved: () => unserved(options),
+    switchOff: () =>
+      faults.add({ service: 'dashboard', path: '/block/image', when: 'before', does: featureOff, times: 1 }),
     ...(cluster.cloneFormat === 2 ? { hide } : {}),
     close: async () => faults.clear(),
+  }
+}
+
+export const featureOff = {
+  is: 'answer',
+  status: 404,
+  headers: { 'content-type': 'application/json' },
+  body: { status: '404 Not Found', detail: "Feature='rbd' disabled by option 'FEATURE_TOGGLE_rbd'" },
+} as const
+
+/** A port that refuses, and a dashboard's own, addressed by https where it speaks http. */
+export function unserved(options: DashboardOptions): { volumes: Volumes; names: RegExp } {
+  const urls = ['http://127.0.0.1:59999', (options.urls[0] ?? '').replace('http:', 'https:')]
+  return {
+    volumes: cephDashboard({ ...options, urls }),
+    names: /127\.0\.0\.1:59999: ECONNREFUSED.*does not speak https/,
   }
 }
 
@@ -147,6 +169,7 @@ export function commandWorld(cloud: Cloud): VolumesWorld {
     cutOff: (what, when) =>
       faults.add({ service: 'rbd', path: librbdCalls[what], when, does: { is: 'drop' }, times: 1 }),
     hang: () => hang(cloud, 'rbd'),
+    withoutConf: () => rbdVolumes({ ...commandOf(cloud), conf: `${conf}.none` }),
     close: async () => faults.clear(),
   }
 }
@@ -168,5 +191,32 @@ export function readerWorld(cloud: Cloud): ReaderWorld {
     },
     cutOff: () => cloud.faults.add({ service: 'rbd', path: '^/read$', when: 'before', does: { is: 'drop' }, times: 1 }),
     close: async () => cloud.faults.clear(),
+  }
+}
+
+export function dashboardFactsWorld(cloud: Cloud): FactsWorld {
+  const cluster = cloud.clusters.a
+  const urls = setting(cloud, 'RBDSNAP_CEPH_URLS').split(',')
+  const password = setting(cloud, 'RBDSNAP_CEPH_PASSWORD')
+  return {
+    facts: dashboardFacts({ urls, user: setting(cloud, 'RBDSNAP_CEPH_USER'), password, clock }),
+    small: dashboardFacts({ urls, user: 'reader', password: 'lab', clock }),
+    ...hands(cluster),
+    cloneFormat: cluster.cloneFormat,
+    isSilentOn: ['fsid'],
+    close: async () => undefined,
+  }
+}
+
+export function commandFactsWorld(cloud: Cloud, has: { ceph: boolean }): FactsWorld {
+  const cluster = cloud.clusters.a
+  const conf = setting(cloud, 'RBDSNAP_RBD_CONF')
+  return {
+    facts: commandFacts({ ...commandOf(cloud), conf, ceph: has.ceph ? cephCommand : null }),
+    small: null,
+    ...hands(cluster),
+    cloneFormat: cluster.cloneFormat,
+    isSilentOn: has.ceph ? [] : ['version', 'fsid', 'cloneFormat'],
+    close: async () => undefined,
   }
 }

@@ -1,11 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import { setImmediate } from 'node:timers/promises'
 import { createConnection } from 'node:net'
 import type { Fault } from '../../infra/cloud/http.ts'
 import type { Cloud } from '../../infra/cloud/main.ts'
+import { startPowerAction } from '../../infra/cloud/nova-actions.ts'
 import { projects, users } from '../../infra/cloud/world.ts'
 import { glance } from '../../shared/adapters/glance.ts'
 import { guestAgent } from '../../shared/adapters/guest-agent.ts'
+import { guestNovaPause } from '../../shared/adapters/guest-nova-pause.ts'
 import { type Credentials, type Identity, keystone } from '../../shared/adapters/keystone.ts'
 import { nova } from '../../shared/adapters/nova.ts'
 import type { ComputeWorld } from './compute.contract.ts'
@@ -18,7 +21,7 @@ const mebibyte = 1024 * 1024
 const tenant = { project: projects.tenant, user: users.tenant }
 const admin = { projectId: projects.admin, roles: ['admin'] }
 
-export function credentialsOf(cloud: Cloud): Credentials {
+function credentialsOf(cloud: Cloud): Credentials {
   return {
     authUrl: setting(cloud, 'OS_AUTH_URL'),
     username: setting(cloud, 'OS_USERNAME'),
@@ -168,6 +171,26 @@ export function computeWorld(cloud: Cloud): ComputeWorld {
     hang: () => next(undefined, 'before', { is: 'hang' }),
     voidTokens: () => next(undefined, 'before', error(401)),
     close: async () => cloud.faults.clear(),
+  }
+}
+
+/** Stopped by the hypervisor: nobody in the guest is needed. */
+export function pausedWorld(cloud: Cloud): GuestWorld {
+  const identity = identityOf(cloud)
+  const context = { requestId: randomUUID(), userName: 'tenant', projectName: 'tenant', roles: ['member'], ...tenant }
+  return {
+    guest: guestNovaPause(identity, nova(identity), { timeoutMs: 5_000 }),
+    async makeServer() {
+      const name = `paused-${randomUUID().slice(0, 8)}`
+      return (await cloud.factory.addServer({ name, ...tenant, disk: 'flat', sizeGib: 1, agent: 'none' })).id
+    },
+    isFrozen: async (instance) => cloud.guests.find(instance)?.state === 'paused',
+    needsNoAgent: true,
+    async heldByAnother(instance) {
+      startPowerAction(cloud.nova, cloud.nova.get(instance), 'pause', context)
+      while (cloud.nova.get(instance).taskState !== null) await setImmediate()
+    },
+    close: async () => undefined,
   }
 }
 

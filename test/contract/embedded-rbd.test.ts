@@ -2,8 +2,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll } from 'vitest'
 import type { Cloud } from '../../infra/cloud/main.ts'
-import { commandWorld, readerWorld } from './embedded-ceph.ts'
+import { commandFactsWorld, commandWorld, dashboardFactsWorld, readerWorld } from './embedded-ceph.ts'
 import { openTestCloud } from './embedded-cloud.ts'
+import { describeFacts } from './facts.contract.ts'
 import { describeReader } from './reader.contract.ts'
 import { describeVolumes } from './volumes.contract.ts'
 
@@ -18,4 +19,7 @@ beforeAll(async () => {
 afterAll(() => close())
 
 describeVolumes('the command rbd', async () => commandWorld(cloud))
+describeFacts('the dashboard', async () => dashboardFactsWorld(cloud))
+describeFacts('the commands rbd and ceph', async () => commandFactsWorld(cloud, { ceph: true }))
+describeFacts('the command rbd alone', async () => commandFactsWorld(cloud, { ceph: false }))
 describeReader('rbd export', async () => readerWorld(cloud))

@@ -3,7 +3,7 @@ import type { Cloud } from '../../infra/cloud/main.ts'
 import { describeCompute } from './compute.contract.ts'
 import { dashboardWorld } from './embedded-ceph.ts'
 import { openTestCloud } from './embedded-cloud.ts'
-import { computeWorld, guestWorld, identityWorld, imagesWorld } from './embedded-openstack.ts'
+import { computeWorld, guestWorld, identityWorld, imagesWorld, pausedWorld } from './embedded-openstack.ts'
 import { describeGuest } from './guest.contract.ts'
 import { describeIdentity } from './identity.contract.ts'
 import { describeImages } from './images.contract.ts'
@@ -24,5 +24,6 @@ describeVolumes('the dashboard, clone format 2, flattens as tasks', async () => 
 describeImages('Glance', async () => imagesWorld(cloud))
 describeCompute('Nova', async () => computeWorld(cloud))
 describeGuest("qemu's guest agent", async () => guestWorld(cloud))
+describeGuest("Nova's pause", async () => pausedWorld(cloud))
 
 describeIdentity('Keystone', () => identityWorld(cloud))

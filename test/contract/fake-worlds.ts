@@ -156,7 +156,7 @@ export async function fakeComputeWorld(): Promise<ComputeWorld> {
 }
 
 export async function fakeGuestWorld(): Promise<GuestWorld> {
-  const guests = fakeGuests(fakeClock(), () => null)
+  const guests = fakeGuests({ nowMs: () => Date.now() }, () => null)
   return {
     guest: waitedFor(guests.port),
     async makeServer(agent) {
@@ -186,9 +186,9 @@ function waitedFor(guest: Guest): Guest {
   }
   return {
     proves: guest.proves,
-    freeze: (id, signal) => patiently(signal, () => guest.freeze(id, signal)),
+    freeze: (id, untilMs, signal) => patiently(signal, () => guest.freeze(id, untilMs, signal)),
     thaw: (id, signal) => patiently(signal, () => guest.thaw(id, signal)),
     reach: (id, signal) => patiently(signal, () => guest.reach(id, signal)),
-    hasHeld: (id, signal) => patiently(signal, () => guest.hasHeld(id, signal)),
+    hasHeld: (id, untilMs, signal) => patiently(signal, () => guest.hasHeld(id, untilMs, signal)),
   }
 }

@@ -26,6 +26,8 @@ export interface GuestWorld {
   heldByAnother?: (instance: string) => Promise<void>
 }
 
+const soon = () => Date.now() + 60_000
+
 export function describeGuest(name: string, make: () => Promise<GuestWorld>): void {
   describe(`guest: ${name}`, { timeout: 120_000 }, () => {
     let world: GuestWorld
@@ -40,16 +42,16 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
       const id = await world.makeServer('on')
       await guest.reach(id, patient())
       expect(await world.isFrozen(id)).toBe(false)
-      await guest.freeze(id, patient())
-      expect([await guest.hasHeld(id, patient()), await world.isFrozen(id)]).toEqual([true, true])
-      expect([await guest.hasHeld(id, patient()), await world.isFrozen(id)]).toEqual([true, true])
+      await guest.freeze(id, soon(), patient())
+      expect([await guest.hasHeld(id, soon(), patient()), await world.isFrozen(id)]).toEqual([true, true])
+      expect([await guest.hasHeld(id, soon(), patient()), await world.isFrozen(id)]).toEqual([true, true])
       expect([await guest.thaw(id, patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
     })
 
     it('frozen already is success, and one thaw ends it', async () => {
       const id = await world.makeServer('on')
-      await guest.freeze(id, patient())
-      await guest.freeze(id, patient())
+      await guest.freeze(id, soon(), patient())
+      await guest.freeze(id, soon(), patient())
       if (world.freezes) expect((await world.freezes(id)).count).toBe(1)
       await guest.thaw(id, patient())
       expect(await world.isFrozen(id)).toBe(false)
@@ -58,7 +60,7 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
     it('is thawed twice, or without a freeze, without harm', async () => {
       const id = await world.makeServer('on')
       expect(await guest.thaw(id, patient())).toBe('thawed')
-      await guest.freeze(id, patient())
+      await guest.freeze(id, soon(), patient())
       await guest.thaw(id, patient())
       expect(await guest.thaw(id, patient())).toBe('thawed')
       expect(await world.isFrozen(id)).toBe(false)
@@ -66,10 +68,18 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
 
     it('that somebody thawed has not held, and is thawed after that answer', async () => {
       const id = await world.makeServer('on')
-      await guest.freeze(id, patient())
+      await guest.freeze(id, soon(), patient())
       await guest.thaw(id, patient())
-      expect(await guest.hasHeld(id, patient())).toBe(false)
+      expect(await guest.hasHeld(id, soon(), patient())).toBe(false)
       await guest.thaw(id, patient())
+      expect(await world.isFrozen(id)).toBe(false)
+    })
+
+    it('is not frozen by a caller who comes too late', async () => {
+      const id = await world.makeServer('on')
+      await guest.reach(id, patient())
+      await expectFailure(guest.freeze(id, Date.now() - 1, patient()), 'TIMEOUT')
+      expect(await guest.hasHeld(id, Date.now() - 1, patient())).toBe(false)
       expect(await world.isFrozen(id)).toBe(false)
     })
 
@@ -77,7 +87,7 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
       if (world.needsNoAgent) return test.skip('this world needs no agent')
       const id = await world.makeServer('none')
       await expectFailure(guest.reach(id, patient()), 'QUIESCE_UNAVAILABLE')
-      await expectFailure(guest.freeze(id, patient()), 'QUIESCE_UNAVAILABLE')
+      await expectFailure(guest.freeze(id, soon(), patient()), 'QUIESCE_UNAVAILABLE')
       // one way knows that there is no agent, another only that nobody is there
       expect(['ok', 'QUIESCE_UNAVAILABLE']).toContain(await codeOf(guest.thaw(id, patient())))
     })
@@ -85,7 +95,7 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
     it('that was powered off needs no thaw', async (test) => {
       if (!world.stop) return test.skip('this world has no stop')
       const id = await world.makeServer('on')
-      await guest.freeze(id, patient())
+      await guest.freeze(id, soon(), patient())
       await world.stop(id)
       const said = await untilDone(
         () => guest.thaw(id, patient()),
@@ -97,7 +107,7 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
     it('that was paused while it was frozen is GUEST_UNREACHABLE until it runs again', async (test) => {
       if (!world.pause) return test.skip('this world has no pause')
       const id = await world.makeServer('on')
-      await guest.freeze(id, patient())
+      await guest.freeze(id, soon(), patient())
       await world.pause(id, true)
       await expectFailure(guest.thaw(id, patient()), 'GUEST_UNREACHABLE')
       await world.pause(id, false)
@@ -110,8 +120,8 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
       const id = await world.makeServer('on')
       await world.heldByAnother(id)
       await expectFailure(guest.reach(id, patient()), 'QUIESCE_UNAVAILABLE')
-      await expectFailure(guest.freeze(id, patient()), 'QUIESCE_UNAVAILABLE')
-      expect(await guest.hasHeld(id, patient())).toBe(false)
+      await expectFailure(guest.freeze(id, soon(), patient()), 'QUIESCE_UNAVAILABLE')
+      expect(await guest.hasHeld(id, soon(), patient())).toBe(false)
       expect([await guest.thaw(id, patient()), await world.isFrozen(id)]).toEqual(['thawed', true])
     })
 
@@ -120,14 +130,14 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
       const id = await world.makeServer('stopped')
       await expectFailure(guest.reach(id, patient()), 'GUEST_UNREACHABLE')
       await expectFailure(guest.thaw(id, patient()), 'GUEST_UNREACHABLE')
-      await expectFailure(guest.freeze(id, patient()), 'GUEST_UNREACHABLE')
+      await expectFailure(guest.freeze(id, soon(), patient()), 'GUEST_UNREACHABLE')
     })
 
     it('whose freeze is never answered may be frozen, and can be thawed', async (test) => {
       if (!world.neverAnswersFreeze) return test.skip('this world has no neverAnswersFreeze')
       const id = await world.makeServer('on')
       await world.neverAnswersFreeze(id, true)
-      await expectFailure(guest.freeze(id, patient()), 'GUEST_UNREACHABLE')
+      await expectFailure(guest.freeze(id, soon(), patient()), 'GUEST_UNREACHABLE')
       expect(await world.isFrozen(id)).toBe(true)
       await world.neverAnswersFreeze(id, false)
       await guest.thaw(id, patient())
@@ -138,29 +148,30 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
       if (!world.halfARequest) return test.skip('this world has no halfARequest')
       const id = await world.makeServer('on')
       await world.halfARequest(id)
-      await guest.freeze(id, patient())
+      await guest.freeze(id, soon(), patient())
       await world.halfARequest(id)
-      expect(await guest.hasHeld(id, patient())).toBe(true)
+      expect(await guest.hasHeld(id, soon(), patient())).toBe(true)
       await guest.thaw(id, patient())
     })
 
     it('callers at the same time do not harm each other', async () => {
       const id = await world.makeServer('on')
-      await Promise.all(Array.from({ length: 5 }, () => guest.freeze(id, patient())))
+      const freezes = await Promise.allSettled(Array.from({ length: 5 }, () => guest.freeze(id, soon(), patient())))
+      expect(freezes.some(({ status }) => status === 'fulfilled')).toBe(true)
       if (world.freezes) expect((await world.freezes(id)).count).toBe(1)
-      expect(await Promise.all([guest.thaw(id, patient()), guest.thaw(id, patient())])).toEqual(['thawed', 'thawed'])
-      expect(await world.isFrozen(id)).toBe(false)
+      await Promise.allSettled([guest.thaw(id, patient()), guest.thaw(id, patient())])
+      expect([await guest.thaw(id, patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
     })
 
     it('ends with its caller', async (test) => {
-      await expectFailure(guest.freeze(randomUUID(), AbortSignal.abort()), 'TIMEOUT')
+      await expectFailure(guest.freeze(randomUUID(), soon(), AbortSignal.abort()), 'TIMEOUT')
       if (world.needsNoAgent) return test.skip('this world needs no agent')
       const id = await world.makeServer('stopped')
       await expectFailure(guest.reach(id, AbortSignal.timeout(50)), 'TIMEOUT')
     })
 
     it.each(['../../run/docker', '', `${randomUUID()}/..`])('%j is not an instance', async (id) => {
-      await expectFailure(guest.freeze(id, patient()), 'BAD_REQUEST')
+      await expectFailure(guest.freeze(id, soon(), patient()), 'BAD_REQUEST')
     })
   })
 }

@@ -50,6 +50,14 @@ export interface VolumesWorld {
   voidTokens?: () => void | Promise<void>
   /** an adapter whose password is wrong */
   withWrongPassword?: () => Volumes
+  /** an adapter whose user may read and nothing else */
+  withSmallRole?: () => Volumes | Promise<Volumes>
+  /** an adapter that was told of places where no gateway is, and a part of one */
+  unserved?: () => { volumes: Volumes; names: RegExp }
+  /** an adapter whose ceph.conf is not there */
+  withoutConf?: () => Volumes
+  /** The next call finds all of RBD switched off in the gateway. */
+  switchOff?: () => void
   /** the image gets what makes the gateway unable to show it */
   hide?: (image: RbdImage) => Promise<void>
 }
@@ -314,6 +322,29 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       })
     })
 
+    it('a client that has disk or clone open is in the way of nothing but their removal', async () => {
+      const disk = await world.makeDisk()
+      const guest = await world.hold(disk)
+      const source = at(disk, 's')
+      await volumes.ensureSnapshot(source, patient())
+      await volumes.ensureProtected(source, patient())
+      const child = inImages()
+      expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+      const server = await world.hold(child)
+      await untilDone(
+        () => volumes.flatten(child, patient()),
+        (p) => p.is === 'done',
+      )
+      await volumes.ensureSnapshotAbsent(source, patient())
+      expect(await world.snaps(disk)).toEqual([])
+      for (const image of [disk, child]) {
+        await expectFailure(volumes.ensureAbsent(image, [], patient()), 'CEPH_BUSY')
+        expect(await world.names(image.pool)).toContain(image.image)
+      }
+      await guest.release()
+      await server.release()
+    })
+
     describe('removing an image', () => {
       it('takes its own snapshots along, and twice is once', async () => {
         const { disk, child } = await clone()
@@ -402,8 +433,8 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
 
     it('long work is said to run, and is done in the end', async (test) => {
       if (!world.slowDown) return test.skip('this world has no slowDown')
-      world.slowDown('flatten', 150)
-      world.slowDown('copy', 150)
+      world.slowDown('flatten', 500)
+      world.slowDown('copy', 500)
       const { source, child } = await clone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
@@ -412,6 +443,8 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
       expect(await world.names(target.pool)).not.toContain(target.image)
+      world.slowDown('flatten', 0)
+      world.slowDown('copy', 0)
       await untilDone(
         () => volumes.flatten(child, patient()),
         (p) => p.is === 'done',
@@ -420,8 +453,6 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
         () => volumes.ensureCopy(source, temporary, target, patient()),
         (p) => p.is === 'done',
       )
-      world.slowDown('flatten', 0)
-      world.slowDown('copy', 0)
       expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
       expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
     })
@@ -554,6 +585,34 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       await new Promise((resolve) => setTimeout(resolve, 1_100))
       await world.voidTokens()
       expect(await volumes.find(disk, patient())).not.toBeNull()
+    })
+
+    it('a role that is too small is said so, and nothing changes', async (test) => {
+      if (!world.withSmallRole) return test.skip('this world has no withSmallRole')
+      const small = await world.withSmallRole()
+      const disk = await world.makeDisk()
+      expect(await small.find(disk, patient())).not.toBeNull()
+      await expectFailure(small.ensureSnapshot(at(disk, 's'), patient()), 'CEPH_REFUSED', /may not|not permitted/)
+      expect(await world.snaps(disk)).toEqual([])
+    })
+
+    it('no gateway where one should be is CEPH_UNREACHABLE, with each place that was asked', async (test) => {
+      if (!world.unserved) return test.skip('this world has no unserved')
+      const { volumes: lost, names } = world.unserved()
+      await expectFailure(lost.find(inImages(), patient()), 'CEPH_UNREACHABLE', names)
+    })
+
+    it('a ceph.conf that is not there is BAD_SETTING, and no missing image', async (test) => {
+      if (!world.withoutConf) return test.skip('this world has no withoutConf')
+      await expectFailure(world.withoutConf().find(inImages(), patient()), 'BAD_SETTING', /unable to open config file/)
+    })
+
+    it('a gateway that shows no image at all is not taken for an empty cluster', async (test) => {
+      if (!world.switchOff) return test.skip('this world has no switchOff')
+      const disk = await world.makeDisk()
+      await volumes.find(disk, patient())
+      world.switchOff()
+      await expectFailure(volumes.find(disk, patient()), 'CEPH_REFUSED', /disabled/)
     })
 
     it('what the gateway cannot show is neither absent nor removed', async (test) => {

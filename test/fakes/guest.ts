@@ -1,7 +1,7 @@
 import { heeding } from './heed.ts'
 import { Failure } from '../../shared/failures.ts'
 import type { Guest } from '../../shared/ports/guest.ts'
-import type { FakeClock } from './clock.ts'
+import type { Clock } from '../../shared/ports/clock.ts'
 
 /** From the guest's own clock. */
 export interface FreezeInterval {
@@ -27,7 +27,7 @@ interface Vm {
 export type FakeGuests = ReturnType<typeof fakeGuests>
 
 /** Guests with qemu-guest-agents in them. They note every freeze themselves: what they noted is the evidence. */
-export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => string | null) {
+export function fakeGuests(clock: Clock, holderOf: (instance: string) => string | null) {
   const vms = new Map<string, Vm>()
   const intervals: FreezeInterval[] = []
   /** asked to freeze while frozen: two freezes at a time */
@@ -73,15 +73,18 @@ export function fakeGuests(clock: FakeClock, holderOf: (instance: string) => str
     async reach(instance) {
       answering(instance)
     },
-    async freeze(instance) {
+    async freeze(instance, untilMs) {
+      if (clock.nowMs() > untilMs) throw new Failure('TIMEOUT', 'too late')
       const found = answering(instance)
       // The agent is not asked again, but somebody meant to: two freezes at a time.
       if (found.current) frozenTwice.push(instance)
       else begin(found, instance)
     },
     /** as by Nova's RPC, the worse of the two: it finds out by freezing */
-    async hasHeld(instance) {
-      const found = answering(instance)
+    async hasHeld(instance, untilMs) {
+      const found = vm(instance)
+      if (!hasChannel(found) || clock.nowMs() > untilMs) return false
+      mustAnswer(found, instance)
       if (found.current) return true
       begin(found, instance)
       return false

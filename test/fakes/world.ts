@@ -5,7 +5,7 @@ import { defaultRules } from '../../shared/rules.ts'
 import { isWorkingOnImage } from '../../shared/server-state.ts'
 import { homeCluster, type Ports, type Settings } from '../../shared/step.ts'
 import { fakeBus, type NotificationFormat } from './bus.ts'
-import { fakeCeph, type CephEvent } from './ceph.ts'
+import { fakeCeph, type Ceph, type CephEvent } from './ceph.ts'
 import { fakeClock } from './clock.ts'
 import { fakeCompute, type FakeServers } from './compute.ts'
 import { fakeGlance } from './glance.ts'
@@ -18,7 +18,8 @@ import { fakeReader, fakeVolumes, type CephTempo } from './volumes.ts'
 import { fakeWire } from './wire.ts'
 
 export interface ServerOptions {
-  disk?: 'clone' | 'flat'
+  /** `elsewhere`: in another cluster than Glance's pool */
+  disk?: 'clone' | 'flat' | 'elsewhere'
   agent?: 'alive' | 'dead' | 'none'
   layering?: boolean
   baseProperties?: Record<string, string>
@@ -67,14 +68,21 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
   const guests = fakeGuests(clock, (instance) => store.leaseOf(instanceLease(instance))?.holder ?? null)
   const queue = fakeQueue(clock)
   const bus = fakeBus(clock, queue, { format: options.format ?? 'versioned' })
-  const ceph = fakeCeph(clock, { fsid: 'f51d0000-1111-4222-8333-444455556666', onEvent: watch })
+  const ceph: Ceph = fakeCeph(clock, {
+    fsid: 'f51d0000-1111-4222-8333-444455556666',
+    onEvent: (event) => watch(event, ceph),
+  })
+  const elsewhere: Ceph = fakeCeph(clock, {
+    fsid: 'e15e0000-1111-4222-8333-444455556666',
+    onEvent: (event) => watch(event, elsewhere),
+  })
   const glance = fakeGlance(ceph, clock, settings.glancePool)
   const pools = { nova: settings.novaPool, glance: settings.glancePool }
   const nova = fakeNova({ ceph, clock, glance, guests, servers, bus, pools })
   const wire = fakeWire()
   const volumes = fakeVolumes(ceph, clock, tempo, wire)
 
-  function watch(event: CephEvent): void {
+  function watch(event: CephEvent, cluster: Ceph): void {
     const isMade = event.op === 'create' || event.op === 'clone' || event.op === 'snap create' || event.op === 'rename'
     const instance = event.image.replace(/_disk$/, '')
     const run = event.snap?.replace('rbdsnap-', '') ?? ''
@@ -86,7 +94,7 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     if (!isMade) return
     if (event.pool === settings.novaPool && event.snap !== null) {
       const isFrozen = guests.isFrozen(instance)
-      const { content } = ceph.snapOf({ ...event, snap: event.snap })
+      const { content } = cluster.snapOf({ ...event, snap: event.snap })
       evidence.push({ run, instance, atMs: event.atMs, isFrozen, isRunning: guests.isRunning(instance), content })
     }
     if (!isNoted(event)) trespasses.push(event)
@@ -113,8 +121,8 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
   const ports: Ports = {
     compute: fakeCompute(servers, (server) => bus.notify('instance.update', server)),
     images: fakeImages(glance, wire),
-    clusters: { [homeCluster]: volumes },
-    reader: fakeReader({ [homeCluster]: ceph }),
+    clusters: { [homeCluster]: volumes, elsewhere: fakeVolumes(elsewhere, clock, tempo, wire) },
+    reader: fakeReader({ [homeCluster]: ceph, elsewhere }),
     guest: guests.port,
     queue: queue.port,
     journal: store.journal,
@@ -154,7 +162,8 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     ceph.snapCreate('tenant', { ...base, snap: 'snap' })
     ceph.protect('tenant', { ...base, snap: 'snap' })
     const { id } = server
-    ceph.create('nova', novaDisk(settings.novaPool, id), {
+    const cluster = disk === 'elsewhere' ? elsewhere : ceph
+    cluster.create('nova', novaDisk(settings.novaPool, id), {
       sizeBytes: 4096,
       canLayer: layering,
       parent: disk === 'clone' ? { ...base, snap: 'snap' } : null,
@@ -182,6 +191,8 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     queue,
     bus,
     ceph,
+    /** every cluster that is configured */
+    clusters: [ceph, elsewhere],
     glance,
     nova,
     volumes,

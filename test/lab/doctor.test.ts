@@ -180,7 +180,7 @@ describe('doctor on the guests', () => {
     const [found] = await asked('guest', { RBDSNAP_GUEST: 'nova-rpc', RBDSNAP_BUS_URL: busUrl(mine, password) })
     expect(found).toMatchObject({ status: 'fail' })
     expect(found?.detail).toContain('ACCESS_REFUSED')
-    expect(found?.remedy).toContain('RBDSNAP_GUEST=nova-pause')
+    expect(found?.remedy).toContain('RBDSNAP_GUEST=pause')
   })
 
   it('sees an exchange on which no nova-compute listens', async () => {

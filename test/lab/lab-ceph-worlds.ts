@@ -1,13 +1,16 @@
 import { writeFileSync, rmSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { cephDashboard } from '../../shared/adapters/ceph-dashboard.ts'
+import { commandFacts, dashboardFacts } from '../../shared/adapters/ceph-facts.ts'
 import { rbdReader } from '../../shared/adapters/rbd-reader.ts'
 import { rbdVolumes } from '../../shared/adapters/rbd.ts'
 import type { Clock } from '../../shared/ports/clock.ts'
 import { homeCluster } from '../../shared/step.ts'
+import type { FactsWorld } from '../contract/facts.contract.ts'
 import type { ReaderWorld } from '../contract/reader.contract.ts'
 import type { VolumesWorld } from '../contract/volumes.contract.ts'
 import { type CephLab, diskBytes, hands, managers, mebibyte } from './lab-ceph.ts'
+import { featureOff, unserved } from '../contract/embedded-ceph.ts'
 import { until } from './hands.ts'
 import { openProxy } from './proxy.ts'
 
@@ -30,26 +33,27 @@ const commands: Record<Called, string> = {
   remove: 'rm',
 }
 
-/** A dashboard user of the suite's own: what is done to it (a wrong password, its tokens voided) is done to nobody else. */
-async function makeDashboardUser({ ceph, dir }: CephLab) {
-  const [user, role, password] = ['rbdsnap-contract', 'rbdsnap-contract', 'the right one']
+/** Dashboard users of the suite's own: what is done to them (a wrong password, tokens voided) is done to nobody else. */
+async function makeDashboardUser({ ceph, dir }: CephLab, user: string, rights: string[]) {
+  const password = 'the right one'
   const path = join(dir, 'password')
   writeFileSync(path, password)
   const drop = async () => {
     await ceph('dashboard', 'ac-user-delete', user).catch(() => undefined)
-    await ceph('dashboard', 'ac-role-delete', role).catch(() => undefined)
+    await ceph('dashboard', 'ac-role-delete', user).catch(() => undefined)
   }
   await drop()
-  await ceph('dashboard', 'ac-role-create', role)
-  await ceph('dashboard', 'ac-role-add-scope-perms', role, 'rbd-image', 'read', 'create', 'update', 'delete')
-  await ceph('dashboard', 'ac-user-create', user, role, '--force-password', '-i', path)
-  return { user, role, password, drop }
+  await ceph('dashboard', 'ac-role-create', user)
+  await ceph('dashboard', 'ac-role-add-scope-perms', user, 'rbd-image', ...rights)
+  await ceph('dashboard', 'ac-user-create', user, user, '--force-password', '-i', path)
+  return { user, password, drop }
 }
 
 /** RBD through the real dashboard of two managers; a proxy before each of them loses answers when told so. */
 export async function dashboardWorld(given: CephLab, has: { ceph?: true } = {}): Promise<VolumesWorld> {
   const { lab, ceph } = given
-  const account = await makeDashboardUser(given)
+  const account = await makeDashboardUser(given, 'rbdsnap-contract', ['read', 'create', 'update', 'delete'])
+  const reader = await makeDashboardUser(given, 'rbdsnap-contract-reader', ['read'])
   const own = hands(given)
   const mgr = managers(given)
   const proxies = new Map<string, Awaited<ReturnType<typeof openProxy>>>()
@@ -102,13 +106,17 @@ export async function dashboardWorld(given: CephLab, has: { ceph?: true } = {}):
     },
     atStandby: () => cephDashboard({ ...options, urls: order.toReversed() }),
     async voidTokens() {
-      await ceph('dashboard', 'ac-user-set-roles', account.user, account.role)
+      await ceph('dashboard', 'ac-user-set-roles', account.user, account.user)
     },
     withWrongPassword: () => cephDashboard({ ...options, password: 'wrong' }),
+    withSmallRole: () => cephDashboard({ ...options, user: reader.user }),
+    unserved: () => unserved({ ...options, urls: lab.ceph.dashboards }),
+    switchOff: () => activeProxy()?.answer(404, JSON.stringify(featureOff.body), featureOff.headers),
     ...(given.cloneFormat === 2 ? { hide } : {}),
     async close() {
       for (const proxy of proxies.values()) await proxy.close()
       await account.drop()
+      await reader.drop()
       await given.close()
     },
   }
@@ -126,6 +134,24 @@ fi
 exec rbd "$@"
 `
 
+/** A cephx user who may only read. */
+async function makeReader({
+  ceph,
+  conf: own,
+  dir,
+  pools,
+  user: main,
+}: CephLab): Promise<{ conf: string; user: string }> {
+  const user = `${main}-reader`
+  const osd = Object.values(pools).map((pool) => `profile rbd-read-only pool=${pool}`)
+  const keyring = join(dir, 'reader-keyring')
+  await ceph('auth', 'rm', `client.${user}`)
+  await ceph('auth', 'get-or-create', `client.${user}`, 'mon', 'profile rbd', 'osd', osd.join(', '), '-o', keyring)
+  const conf = join(dir, 'reader.conf')
+  writeFileSync(conf, `${readFileSync(own, 'utf8')}\n[client.${user}]\nkeyring = ${keyring}\n`)
+  return { conf, user }
+}
+
 /** RBD through Ceph's own command line. */
 export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): Promise<VolumesWorld> {
   const script = join(given.dir, 'rbd')
@@ -141,11 +167,16 @@ export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): P
       ...(has.ceph ? { ceph: ['ceph'] } : {}),
     }),
     cutOff: (what, when) => writeFileSync(fault, `${when} ${commands[what]}\n`),
+    withoutConf: () => rbdVolumes({ command: ['rbd'], conf: `${given.conf}.none`, user: given.user }),
+    withSmallRole: async () => rbdVolumes({ command: ['rbd'], ...(await makeReader(given)) }),
     hang() {
       writeFileSync(fault, 'hang\n')
       return { callOff: () => rmSync(fault, { force: true }) }
     },
-    close: given.close,
+    async close() {
+      await given.ceph('auth', 'rm', `client.${given.user}-reader`)
+      await given.close()
+    },
   }
 }
 
@@ -179,5 +210,40 @@ export function readerWorld(given: CephLab): ReaderWorld {
     },
     cutOff: () => void process.kill(childWith('export'), 'SIGKILL'),
     close: given.close,
+  }
+}
+
+export async function dashboardFactsWorld(given: CephLab): Promise<FactsWorld> {
+  const account = await makeDashboardUser(given, 'rbdsnap-contract', ['read', 'create', 'update', 'delete'])
+  const reader = await makeDashboardUser(given, 'rbdsnap-contract-reader', ['read', 'create'])
+  const options = { urls: given.lab.ceph.dashboards, password: account.password, clock }
+  return {
+    facts: dashboardFacts({ ...options, user: account.user }),
+    small: dashboardFacts({ ...options, user: reader.user }),
+    ...hands(given),
+    // the managers' own, whatever a pool says
+    cloneFormat: /require_min_compat_client (luminous|jewel)/.test(await given.ceph('osd', 'dump')) ? 1 : 2,
+    isSilentOn: ['fsid'],
+    async close() {
+      await account.drop()
+      await reader.drop()
+      await given.close()
+    },
+  }
+}
+
+export async function commandFactsWorld(given: CephLab): Promise<FactsWorld> {
+  const { conf, user } = given
+  return {
+    facts: commandFacts({ command: ['rbd'], ceph: ['ceph'], conf, user }),
+    // no right to the managers' tasks
+    small: commandFacts({ command: ['rbd'], ceph: ['ceph'], ...(await makeReader(given)) }),
+    ...hands(given),
+    cloneFormat: given.cloneFormat,
+    isSilentOn: [],
+    async close() {
+      await given.ceph('auth', 'rm', `client.${user}-reader`)
+      await given.close()
+    },
   }
 }

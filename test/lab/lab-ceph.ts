@@ -18,7 +18,7 @@ import { until } from './hands.ts'
 export const mebibyte = 1024 * 1024
 export const diskBytes = 64 * mebibyte
 const slowDiskBytes = 1024 * mebibyte
-const pools = { disks: 'rbdsnap-contract-disks', images: 'rbdsnap-contract-images' }
+const poolPrefix = 'rbdsnap-contract-'
 const clonable = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
 const largest = 1024 * mebibyte
 
@@ -36,20 +36,26 @@ export async function openCephLab(lab: Lab, cloneFormat: 1 | 2) {
     return (await run('rados', ['--conf', lab.ceph.conf, ...args], { encoding: 'buffer', maxBuffer: largest })).stdout
   }
 
+  /** Also those that a run left which was killed. */
   async function dropPools(): Promise<void> {
     await ceph('config', 'set', 'mon', 'mon_allow_pool_delete', 'true')
-    for (const pool of Object.values(pools)) {
+    const all = JSON.parse(await ceph('osd', 'pool', 'ls', '-f', 'json')) as string[]
+    for (const pool of all.filter((name) => name.startsWith(poolPrefix))) {
       await ceph('osd', 'pool', 'rm', pool, pool, '--yes-i-really-really-mean-it')
     }
   }
 
-  async function makePools(): Promise<void> {
+  /** New names each time: a manager that has opened a pool does not see that another one bears its name now, and finds nothing in it. */
+  async function makePools(): Promise<{ disks: string; images: string }> {
     await dropPools()
-    for (const pool of Object.values(pools)) {
+    const run = randomUUID().slice(0, 8)
+    const made = { disks: `${poolPrefix}disks-${run}`, images: `${poolPrefix}images-${run}` }
+    for (const pool of Object.values(made)) {
       await ceph('osd', 'pool', 'create', pool, '8', '8')
       await rbd('pool', 'init', pool)
       await rbd('config', 'pool', 'set', pool, 'rbd_default_clone_format', String(cloneFormat))
     }
+    return made
   }
 
   /** A cephx user with the rights that docs/operate.md asks for, its key in a ceph.conf of its own. */
@@ -65,11 +71,12 @@ export async function openCephLab(lab: Lab, cloneFormat: 1 | 2) {
     return { user, conf }
   }
 
-  await makePools()
+  const pools = await makePools()
   const { user, conf } = await makeUser()
   return {
     lab,
     dir,
+    pools,
     cloneFormat,
     user,
     conf,
@@ -85,6 +92,13 @@ export async function openCephLab(lab: Lab, cloneFormat: 1 | 2) {
 }
 export type CephLab = Awaited<ReturnType<typeof openCephLab>>
 
+/** as RADOS has them, and `rbd import-diff` takes them */
+function number(value: number): Buffer {
+  const bytes = Buffer.alloc(8)
+  bytes.writeBigUInt64LE(BigInt(value))
+  return bytes
+}
+
 const specOf = (thing: RbdImage | RbdSnap) => `${thing.pool}/${thing.image}${'snap' in thing ? `@${thing.snap}` : ''}`
 
 interface Info {
@@ -93,7 +107,7 @@ interface Info {
 }
 
 /** Everything but the adapter. */
-export function hands({ lab, rbd, rados, cloneFormat }: CephLab) {
+export function hands({ lab, dir, pools, rbd, rados, cloneFormat }: CephLab) {
   let written = 0
   let isSlow = false
   const info = async (image: RbdImage) => JSON.parse(await rbd('info', '--format', 'json', specOf(image))) as Info
@@ -112,11 +126,6 @@ export function hands({ lab, rbd, rados, cloneFormat }: CephLab) {
       written += 1
       return { offset: object * 4 * mebibyte, bytes: Buffer.alloc(length, `${String(written)} ${image.image}`) }
     })
-    const number = (value: number) => {
-      const bytes = Buffer.alloc(8)
-      bytes.writeBigUInt64LE(BigInt(value))
-      return bytes
-    }
     const parts = blocks.flatMap(({ offset, bytes }) => ['w', number(offset), number(bytes.length), bytes])
     const child = spawn('rbd', ['--conf', lab.ceph.conf, 'import-diff', '--no-progress', '-', specOf(image)])
     for (const part of ['rbd diff v1\n', 's', number(sizeBytes), ...parts, 'e']) child.stdin.write(part)
@@ -136,7 +145,10 @@ export function hands({ lab, rbd, rados, cloneFormat }: CephLab) {
   async function fingerprint(thing: RbdImage | RbdSnap): Promise<string> {
     const child = spawn('rbd', ['--conf', lab.ceph.conf, 'export', '--no-progress', specOf(thing), '-'])
     const hash = createHash('sha256')
+    const closed = once(child, 'close')
     for await (const chunk of child.stdout) hash.update(chunk as Buffer)
+    const [code] = (await closed) as [number]
+    if (code !== 0) throw new Error(`rbd export ${specOf(thing)} ended with ${String(code)}`)
     return hash.digest('hex')
   }
 
@@ -156,8 +168,8 @@ export function hands({ lab, rbd, rados, cloneFormat }: CephLab) {
   }
 
   /**
-   * Format 2 marks the child as one only after its parent has learned of it, so before that the two formats look the same. Format 1 keeps the
-   * children in an object of their pool.
+   * The child knows its parent, and the parent not yet the child. Format 1 keeps the children in an object of their pool; in format 2 the
+   * child is marked first (`op_features`, bit 1; `features`, bit 8), and its parent told then.
    */
   async function forget(source: RbdSnap, child: RbdImage): Promise<void> {
     const use = (format: number) => rbd('config', 'pool', 'set', child.pool, 'rbd_default_clone_format', String(format))
@@ -165,6 +177,16 @@ export function hands({ lab, rbd, rados, cloneFormat }: CephLab) {
     await clone(source, child)
     await use(cloneFormat)
     await rados('-p', child.pool, 'rm', 'rbd_children')
+    if (cloneFormat === 1) return
+    const header = `rbd_header.${(await info(child)).id}`
+    for (const [key, value] of [
+      ['features', 317],
+      ['op_features', 2],
+    ] as const) {
+      const file = join(dir, key)
+      writeFileSync(file, number(value))
+      await rados('-p', child.pool, 'setomapval', header, key, '--input-file', file)
+    }
   }
 
   return {

@@ -163,7 +163,7 @@ export async function imagesWorld(lab: Lab): Promise<ImagesWorld> {
   }
 }
 
-function md5Of(lab: Lab, spec: string): Promise<string> {
+export function md5Of(lab: Lab, spec: string): Promise<string> {
   const hash = createHash('md5')
   const child = spawn('rbd', ['--conf', lab.ceph.conf, 'export', '--no-progress', spec, '-'], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -12,6 +12,7 @@ import { unwind } from '../../functions/unwind.ts'
 import { drive, type DriveContext } from '../../shared/drive.ts'
 import { driveIngest } from '../../shared/drive-ingest.ts'
 import { besides, pipeline, type QueueStep } from '../../shared/pipeline.ts'
+import { settleAfterMs } from '../../shared/settle.ts'
 import type { Message, RunStep } from '../../shared/run.ts'
 import type { Ports, Step } from '../../shared/step.ts'
 import type { Held } from '../fakes/queue.ts'
@@ -114,18 +115,21 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
   async function doSweep(): Promise<void> {
     sweepDueMs = clock.nowMs() + sweepEveryMs
     idleSweeps += 1
+    // Nothing happens until the last look at the runs: their quarter of an hour is not swept minute by minute.
+    const lastLookMs = (world.store.unsettledSinceMs() ?? 0) + settleAfterMs + 1
+    if (idleSweeps >= 2 && !isMoving()) sweepDueMs = Math.max(sweepDueMs, lastLookMs)
     await live('sweep', async (ports, ctx) => {
       const did = await sweep(ports, ctx)
-      if (did.thawed + did.sentAgain + did.found > 0) idleSweeps = 0
+      if (did.thawed + did.sentAgain + did.found + did.settled > 0) idleSweeps = 0
     })
   }
 
-  const isAtRest = () =>
-    queue.all().length === 0 &&
-    clock.nextMs() === null &&
-    paused.size === 0 &&
-    idleSweeps >= 2 &&
-    world.store.runs().every((r) => r.outcome !== null)
+  const isMoving = () =>
+    queue.all().length > 0 ||
+    clock.nextMs() !== null ||
+    paused.size > 0 ||
+    world.store.runs().some((r) => r.outcome === null)
+  const isAtRest = () => !isMoving() && idleSweeps >= 2 && world.store.unsettledSinceMs() === null
 
   const engine: Engine = {
     meddler,

@@ -91,6 +91,15 @@ const costMs: Record<string, number> = {
   'guest.freeze': 80,
   'guest.thaw': 20,
 }
+const looksFirst = new Set([
+  'volumes.ensureAbsent',
+  'volumes.ensureSnapshotAbsent',
+  'volumes.ensureCopy',
+  'volumes.flatten',
+  'images.claim',
+  'images.ensureQueuedAbsent',
+  'images.ensureLocation',
+])
 const never = <T>() => new Promise<T>(() => undefined)
 
 export function meddledPorts(ports: Ports, life: Life, meddler: Meddler): Ports {
@@ -189,7 +198,9 @@ async function strike(
     life.stopped('paused')
     await meddler.wait(sleepMs)
     life.isAsleep = false
-    life.isDazed = true
+    // A call that looks before it asks for anything is ended by its signal while it looks.
+    if (when === 'before' && looksFirst.has(asked.name)) await heedTimers(life, meddler)
+    else life.isDazed = true
   }
 }
 

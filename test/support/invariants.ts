@@ -44,6 +44,7 @@ export function violationsAtRest(world: World, leeway: Leeway = oneQueuePeriod):
 const say = (n: number, words: string): Violation => `I${n}: ${words}`
 const outcomeOf = ({ wish, outcome, code }: RunRecord) => `run ${wish.run} (${outcome ?? 'open'} ${code ?? ''})`
 const runOf = (world: World, run: string) => world.store.runs().find((r) => r.wish.run === run)
+const eventsOf = (world: World) => world.clusters.flatMap(({ events }) => events)
 const volumeOf = (world: World, image: string) => ({ pool: world.settings.glancePool, image })
 
 function frozenTooLong({ guests, clock, settings }: World, leeway: Leeway): Violation[] {
@@ -83,7 +84,7 @@ function intruders({ holder, fromMs, toMs, unreachable }: FreezeInterval, world:
   if (holder === null || unreachable.length > 0) return []
   const image = runOf(world, holder)?.wish.image
   const isInside = (atMs: number) => atMs > fromMs && atMs < (toMs ?? Infinity)
-  return world.ceph.events.flatMap((e) => {
+  return eventsOf(world).flatMap((e) => {
     const isItsOwn = e.snap === `rbdsnap-${holder}` || e.image === image || e.image.includes(holder)
     const isOther = e.by === 'rbdsnap' && isItsOwn && isInside(e.atMs) && e.op !== 'snap create'
     return isOther ? [e.op] : []
@@ -95,7 +96,7 @@ function verdictsTooGood(world: World): Violation[] {
     const run = image.properties[properties.run]
     const verdict = image.properties[properties.consistency]
     if (run === undefined || verdict === undefined) return []
-    const proof = world.evidence.findLast((e) => e.run === run)
+    const proof = proofOf(world, run, madeAtMs(world, image.id))
     const isRequired = image.properties['os_require_quiesce'] === 'yes'
     const isTooGood =
       (verdict === 'filesystem' && !proof?.isFrozen) || (verdict === 'offline' && (!proof || proof.isRunning))
@@ -104,6 +105,17 @@ function verdictsTooGood(world: World): Violation[] {
       ...(isRequired && verdict === 'crash' ? [say(3, `image ${image.id} requires quiescing and has none`)] : []),
     ]
   })
+}
+
+/** Of the snapshot that an image was made from, not of one that came after it. */
+function proofOf({ evidence }: World, run: string, beforeMs: number) {
+  return evidence.findLast((e) => e.run === run && e.atMs <= beforeMs)
+}
+
+function madeAtMs({ glance }: World, image: string): number {
+  return (
+    glance.events.find((e) => e.image.id === image && (e.op === 'located' || e.op === 'uploaded'))?.atMs ?? Infinity
+  )
 }
 
 function trespasses({ trespasses: found }: World): Violation[] {
@@ -118,7 +130,7 @@ function brokenChains(world: World): Violation[] {
     const volume = volumeOf(world, i.id)
     return i.status === 'active' && !(world.ceph.has(volume) && world.ceph.image(volume).snaps.has('snap'))
   })
-  const touched = world.ceph.events.filter(
+  const touched = eventsOf(world).filter(
     (e) =>
       e.by === 'rbdsnap' && e.pool === world.settings.novaPool && e.snap === null && !world.nova.leaked.has(e.image),
   )
@@ -130,10 +142,10 @@ function brokenChains(world: World): Violation[] {
 }
 
 function halfRegistered(world: World): Violation[] {
-  return world.glance.events.flatMap(({ by, op, image, volume }) => {
+  return world.glance.events.flatMap(({ atMs, by, op, image, volume }) => {
     if (by !== 'rbdsnap' || (op !== 'located' && op !== 'uploaded')) return []
     const run = image.properties[properties.run] ?? ''
-    const proof = world.evidence.findLast((e) => e.run === run)
+    const proof = proofOf(world, run, atMs)
     const wish = runOf(world, run)?.wish
     const isWhole = volume?.hasSnap === true && volume.content !== null && volume.content === proof?.content
     const isOwners = wish !== undefined && image.owner === world.projects.get(wish.instance)
@@ -181,9 +193,9 @@ function echoes({ store, wishes }: World): Violation[] {
 function thirdStates(world: World): Violation[] {
   const parked = world.store.runs().filter((r) => r.outcome === 'parked')
   const isParked = (name: string) => parked.some(({ wish }) => name.includes(wish.run) || name.includes(wish.image))
-  const { ceph, glance, servers, settings } = world
+  const { clusters, glance, servers, settings } = world
   const left: string[] = []
-  for (const [name, { snaps, parent, madeBy }] of ceph.images) {
+  for (const [name, { snaps, parent, madeBy }] of clusters.flatMap(({ images }) => [...images])) {
     const id = name.replace(/^[^/]+\//, '')
     const image = glance.images.get(id)
     const ours = [...snaps.keys()].filter((s) => s.startsWith('rbdsnap-') && !isParked(s)).map((s) => `${name}@${s}`)

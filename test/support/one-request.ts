@@ -8,6 +8,7 @@ export type Wired = Wire
 const whole = new Set([
   'compute.ensureTagAbsent',
   'guest.freeze',
+  'guest.hasHeld',
   'guest.thaw',
   'images.upload',
   'queue.send',

@@ -8,6 +8,7 @@ type Harm = Parameters<World['queue']['harms']>[0]
 /** One wish on one server, and how it has to end whatever is broken on the way. */
 export interface Scenario {
   name: string
+  road: 'clone' | 'take-over' | 'fallback' | 'gone'
   /** @param harm what the queue does to its messages, from the first one on */
   begin: (harm?: Harm) => { world: World; server: Server }
   /** outcome and number of images: first of the good run, then where it may also end once something went wrong */
@@ -20,41 +21,49 @@ export const tooLate = 'too late'
 export const scenarios: Scenario[] = [
   {
     name: 'tag on a clone disk, with a freeze',
+    road: 'clone',
     begin: (harm) => tagged(harm, { disk: 'clone' }),
     ends: ['active, images: 1'],
   },
   {
     name: 'tag on a flat disk, no freeze asked for',
+    road: 'clone',
     begin: (harm) => tagged(harm, { disk: 'flat', baseProperties: {} }),
     ends: ['active, images: 1'],
   },
   {
     name: 'a clone left half made, without a parent',
+    road: 'clone',
     begin: (harm) => halfMade(harm, 'no-parent'),
     ends: ['active, images: 1'],
   },
   {
     name: 'a clone left half made, unknown to its parent',
+    road: 'clone',
     begin: (harm) => halfMade(harm, 'unknown-child'),
     ends: ['active, images: 1'],
   },
   {
     name: 'a clone left half made, that does not open',
+    road: 'clone',
     begin: (harm) => halfMade(harm, 'unopenable'),
     ends: ['active, images: 1'],
   },
   {
     name: 'take-over that we win',
+    road: 'take-over',
     begin: (harm) => takenOver(harm, { way: 'long', convertMs: 30_000 }),
     ends: ['active, images: 1', 'nova-did-it, images: 1'],
   },
   {
     name: 'take-over that Nova wins',
+    road: 'take-over',
     begin: (harm) => takenOver(harm, { way: 'direct', flattenMs: 10_000 }),
     ends: ['nova-did-it, images: 1'],
   },
   {
     name: 'take-over that rescues what Nova cannot do',
+    road: 'take-over',
     begin: (harm) => {
       const made = takenOver(harm, { way: 'direct', flattenMs: 10_000 })
       made.world.glance.settings.takesLocationsFrom.nova = false
@@ -63,12 +72,36 @@ export const scenarios: Scenario[] = [
     ends: ['active, images: 1', tooLate],
   },
   {
+    name: 'require, and an agent: consistent or not at all',
+    road: 'clone',
+    begin: (harm) => tagged(harm, { baseProperties: { os_require_quiesce: 'yes' } }),
+    ends: ['active, images: 1', 'rejected, images: 0'],
+  },
+  {
+    name: 'prefer, and an agent that does not answer',
+    road: 'clone',
+    begin: (harm) => tagged(harm, { agent: 'dead' }),
+    ends: ['active, images: 1'],
+  },
+  {
+    name: 'a stopped server',
+    road: 'gone',
+    begin: (harm) => {
+      const made = tagged(harm, {})
+      made.world.stop(made.server)
+      return made
+    },
+    ends: ['active, images: 1'],
+  },
+  {
     name: 'require, and no agent',
+    road: 'gone',
     begin: (harm) => tagged(harm, { agent: 'none', baseProperties: { os_require_quiesce: 'yes' } }),
     ends: ['rejected, images: 0'],
   },
   {
     name: 'a quota that is used up: everything is taken back',
+    road: 'gone',
     begin: (harm) => {
       const made = tagged(harm, {})
       made.world.glance.settings.isQuotaUsedUp = true
@@ -78,17 +111,59 @@ export const scenarios: Scenario[] = [
   },
   {
     name: 'no layering: a copy inside Ceph',
+    road: 'fallback',
     begin: (harm) => tagged(harm, { layering: false }),
     ends: ['fallback, images: 1'],
   },
   {
     name: 'no locations: an upload',
+    road: 'fallback',
     begin: (harm) => {
       const made = tagged(harm, {})
       made.world.glance.settings.takesLocationsFrom.rbdsnap = false
       return made
     },
     ends: ['fallback, images: 1'],
+  },
+  {
+    name: 'no layering, and no copy either: an upload',
+    road: 'fallback',
+    begin: (harm) => {
+      const made = tagged(harm, { layering: false })
+      made.world.tempo.refusesCopy = true
+      return made
+    },
+    ends: ['fallback, images: 1'],
+  },
+  {
+    name: 'a disk in another cluster: an upload',
+    road: 'fallback',
+    begin: (harm) => tagged(harm, { disk: 'elsewhere' }),
+    ends: ['fallback, images: 1'],
+  },
+  {
+    name: 'server deleted while it is snapshotted',
+    road: 'gone',
+    begin: (harm) => deletedAfter(harm, 300),
+    ends: ['active, images: 1', 'rejected, images: 0', 'rejected, images: 1', ', images: 0'],
+  },
+  {
+    name: 'server deleted while the flatten runs',
+    road: 'gone',
+    begin: (harm) => deletedAfter(harm, 3_000),
+    ends: ['active, images: 1', 'rejected, images: 0', ', images: 0'],
+  },
+  {
+    name: 'image deleted by its owner while the flatten runs',
+    road: 'gone',
+    begin: (harm) => {
+      const made = tagged(harm, {})
+      const { world, server } = made
+      const isHis = (i: FakeRecord) => i.properties['instance_uuid'] === server.id
+      world.clock.in(3_000, () => world.deleteImage([...world.glance.images.values()].find(isHis)?.id ?? ''))
+      return made
+    },
+    ends: ['active, images: 0', 'active, images: 1', 'rejected, images: 0'],
   },
 ]
 
@@ -114,6 +189,12 @@ function tagged(harm: Harm | undefined, options: Parameters<World['addServer']>[
   const server = world.addServer(options)
   world.tag(server, 'snapshot')
   return { world, server }
+}
+
+function deletedAfter(harm: Harm | undefined, ms: number) {
+  const made = tagged(harm, {})
+  made.world.clock.in(ms, () => made.world.nova.deleteServer(made.server))
+  return made
 }
 
 function halfMade(harm: Harm | undefined, form: World['tempo']['halfMade']) {

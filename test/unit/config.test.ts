@@ -14,6 +14,7 @@ const enough: Record<string, string> = {
   RBDSNAP_CEPH_PASSWORD: 'pass-word-of-ceph',
   RBDSNAP_JOURNAL: 'sqlite:/var/lib/rbdsnap/journal.db',
   RBDSNAP_QUEUE_PREFIX: 'http://127.0.0.1:9324/000000000000/rbdsnap-',
+  RBDSNAP_BUS_URL: 'rabbit://nova:pass-word-of-rabbit@127.0.0.1:5672/',
 }
 const without = (...names: string[]) =>
   Object.fromEntries(Object.entries(enough).filter(([name]) => !names.includes(name)))

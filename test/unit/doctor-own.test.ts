@@ -163,10 +163,10 @@ describe('doctor on the bus', () => {
 
 describe('doctor on the guests', () => {
   it('sees the sockets of the agents, and what else can work when they are gone', async () => {
-    expect(await asked('guest')).toMatchObject({ check: 'guest agent', status: 'ok' })
+    expect(await asked('guest')).toMatchObject({ check: 'guest socket', status: 'ok' })
     const gone = await asked('guest', { RBDSNAP_GUEST_SOCKET: '/nowhere/{instance}.sock' })
-    expect(gone).toMatchObject({ check: 'guest agent', status: 'fail' })
-    expect(gone?.remedy).toContain('What can work here: RBDSNAP_GUEST=nova-pause')
+    expect(gone).toMatchObject({ check: 'guest socket', status: 'fail' })
+    expect(gone?.remedy).toContain('What can work here: RBDSNAP_GUEST=pause')
   })
 
   it('sees agents that never answer', async () => {

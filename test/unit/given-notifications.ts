@@ -57,6 +57,7 @@ export function inSituation(given: Situation = {}) {
     },
     journal: {
       find: async (_instance, id) => records.get(id) ?? null,
+      latestOf: async () => [...records.values()].at(-1) ?? null,
       openOf: async () => [...records.values()].filter((record) => record.outcome === null),
       reserve: async (record) => {
         const stored = records.get(record.wish.run)

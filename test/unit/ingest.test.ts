@@ -156,6 +156,13 @@ describe('ingest of a tag', () => {
     expect(only()).toMatchObject({ outcome: 'rejected', code })
   })
 
+  it('notes nothing more when a request is heard again of an instance that is gone, whose tag nobody can take off', async () => {
+    const served = { ...(await begun(updated('snapshot'), 7)), outcome: 'active' as const }
+    const { act, records } = inSituation({ server: null, journal: [served], epoch: 2 })
+    expect(await act(updated('snapshot'))).toEqual({ begun: [], woken: [] })
+    expect(records.size).toBe(1)
+  })
+
   it.each([
     [{ open: 4, since: 4 }, `instance ${instance} has 4 snapshots in the making.`],
     [{ open: 0, since: 30 }, `instance ${instance} made 30 in the last hour.`],

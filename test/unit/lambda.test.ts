@@ -23,6 +23,7 @@ beforeAll(() => {
     RBDSNAP_CEPH_USER: 'rbdsnap',
     RBDSNAP_CEPH_PASSWORD: 'lab',
     RBDSNAP_JOURNAL: `sqlite:${path}`,
+    RBDSNAP_GUEST: 'socket',
     RBDSNAP_QUEUE_PREFIX: 'http://127.0.0.1:1/0/rbdsnap-',
   })
   vi.spyOn(process.stdout, 'write').mockImplementation((line) => logged.push(String(line)) > 0)

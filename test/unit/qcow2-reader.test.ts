@@ -6,7 +6,7 @@ import { qcow2Reader } from '../../shared/adapters/qcow2-reader.ts'
 import { Failure } from '../../shared/failures.ts'
 
 const program = join(import.meta.dirname, '../fakes/qemu-img.mjs')
-const snap = { pool: 'vms', image: 'a:b@c_disk', snap: 'rbdsnap-1' }
+const snap = { pool: 'vms', image: 'a_disk', snap: 'rbdsnap-1' }
 let directory: string
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'rbdsnap-qcow2-'))
@@ -19,7 +19,7 @@ afterEach(() => {
 function reading(env: Record<string, string> = {}, more: { directory?: string; command?: string[] } = {}) {
   const given = Object.entries({ FAKE_SEEN: directory, ...env }).map(([name, value]) => `${name}=${value}`)
   const command = ['env', ...given, process.execPath, program]
-  const reader = qcow2Reader({ command, user: 'glance', confs: { home: '/etc/ceph/ceph.conf' }, directory, ...more })
+  const reader = qcow2Reader({ command, user: 'glance', confs: { home: '/etc/ceph:x/ceph.conf' }, directory, ...more })
   return new Response(reader.read('home', snap, AbortSignal.timeout(10_000))).text()
 }
 async function failureOf(work: Promise<unknown>): Promise<Failure> {
@@ -28,9 +28,9 @@ async function failureOf(work: Promise<unknown>): Promise<Failure> {
   return failure as Failure
 }
 
-test('the file has no name while it is written, and names of the snapshot mean nothing to qemu', async () => {
+test('the file has no name while it is written, and what qemu takes as separators is escaped', async () => {
   expect(await reading({ FAKE_CONTENT: 'QFI ' })).toBe(
-    String.raw`QFI 0 rbd:vms/a\:b\@c_disk@rbdsnap-1:id=glance:conf=/etc/ceph/ceph.conf`,
+    String.raw`QFI 0 rbd:vms/a_disk@rbdsnap-1:id=glance:conf=/etc/ceph\:x/ceph.conf`,
   )
 })
 

@@ -21,11 +21,20 @@ const whole = state({ snaps: [{ name: 'snap', isProtected: true, children: [] }]
 const fsid = 'c1aefb3a-6f4b-4bb3-9f1a-5e6f7a8b9c0d'
 
 function inSituation(
-  given: { volume?: RbdState | null; wish?: typeof tagWish; ensureLocation?: () => Promise<void> } = {},
+  given: {
+    volume?: RbdState | null
+    wish?: typeof tagWish
+    ensureQueued?: () => Promise<void>
+    ensureLocation?: () => Promise<void>
+  } = {},
 ) {
   const { ports, calls } = portsOf({
     compute: { find: async () => server({ baseImage: null }) },
-    images: { find: async () => image(), ensureQueued: yes, ensureLocation: given.ensureLocation ?? yes },
+    images: {
+      find: async () => image(),
+      ensureQueued: given.ensureQueued ?? yes,
+      ensureLocation: given.ensureLocation ?? yes,
+    },
     home: { fsid: async () => fsid, find: async () => (given.volume === undefined ? whole : given.volume) },
   })
   const run = due<'register'>({ step: 'register', ...snapped, wish: given.wish ?? tagWish, road: 'clone' })
@@ -61,6 +70,14 @@ describe('register', () => {
     const { act, calls } = inSituation({ volume })
     await expect(act()).rejects.toMatchObject({ code: 'NAME_TAKEN' })
     expect(calls.filter((call) => call.startsWith('glance.ensureLocation'))).toEqual([])
+  })
+
+  it('is turned back, not parked, when the owner deleted the image that an earlier try had made', async () => {
+    const ensureQueued = async () => {
+      await Promise.resolve()
+      throw new Failure('IMAGE_GONE', 'its id was used before')
+    }
+    await expect(inSituation({ volume: null, ensureQueued }).act()).rejects.toMatchObject({ code: 'IMAGE_GONE' })
   })
 
   it('hands on that Glance takes no location: the driver diverts', async () => {

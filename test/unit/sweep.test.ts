@@ -26,6 +26,7 @@ function inSituation(given: {
     compute: { tagged: async () => given.tagged ?? [] },
     journal: {
       overdue: async () => given.overdue ?? [],
+      unsettled: async () => [],
       tagEpoch: async () => 3,
       find: async (_instance, run) => (given.isKnown && run === tagRun(instance, 'snapshot', 3) ? record() : null),
       save: async (r) => {
@@ -77,6 +78,7 @@ describe('the broom, over runs', () => {
       compute: { tagged: async () => [] },
       journal: {
         overdue: async (beforeMs) => (waiting.dueAtMs < beforeMs ? [waiting] : []),
+        unsettled: async () => [],
         save: async (r) => (waiting = r),
       },
       queue: { send: async () => void copiesAtMs.push(clock.nowMs() - nowMs) },
@@ -137,7 +139,7 @@ describe('the broom, over tags', () => {
 
   it('asks for the snapshot whose notification was lost', async () => {
     const { act, sent, calls } = inSituation({ tagged: [asked] })
-    expect(await act()).toEqual({ thawed: 0, sentAgain: 0, found: 1 })
+    expect(await act()).toEqual({ thawed: 0, sentAgain: 0, found: 1, settled: 0 })
     expect(calls).toContain('nova.tagged snapshot')
     expect(sent).toEqual([
       { v: 1, step: 'ingest', tries: 0, heard: { is: 'tagged', instance, project, tag: 'snapshot' } },

@@ -66,6 +66,15 @@ describe("the dead man's switch", () => {
     expect(await inSituation({ thaw: failing('GUEST_UNREACHABLE'), lease: old }).act()).toEqual({ againInMs: 10_000 })
   })
 
+  it('waits as long as the way to the guest asks for', async () => {
+    const thaw = async () => {
+      throw new Failure('GUEST_UNREACHABLE', 'x', { retryInMs: 30_000 })
+    }
+    const { act, lease } = inSituation({ thaw })
+    expect(await act()).toEqual({ againInMs: 30_000 })
+    expect(lease()).toMatchObject({ freeze: frozen.freeze, untilMs: nowMs + 60_000 })
+  })
+
   it('keeps the lease alive while it comes back, so that the sweep sends no twin', async () => {
     const { act, lease } = inSituation({ thaw: failing('GUEST_UNREACHABLE') })
     await act()

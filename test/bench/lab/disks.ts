@@ -6,7 +6,7 @@ import type { Story } from '../../lab/support/story.ts'
 const run = promisify(execFile)
 const mebibyte = 1024 * 1024
 /** behind the guest's own partitions (infra/lab/guest) */
-const firstFreeByte = 256 * mebibyte
+const firstFreeByte = 128 * mebibyte
 /** qemu-io writes less than 2 GiB at once */
 const largestWriteBytes = 1024 * mebibyte
 

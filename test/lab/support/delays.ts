@@ -17,6 +17,7 @@ export interface Delays {
 
 export async function startDelays(): Promise<Delays> {
   const seed = Number(process.env['RBDSNAP_STORY_SEED'] ?? randomInt(2 ** 31))
+  process.stdout.write(`random delays: RBDSNAP_STORY_SEED=${seed}\n`)
   let state = seed
   let longestMs = 0
   const target = Promise.withResolvers<number>()
@@ -55,7 +56,6 @@ export async function startDelays(): Promise<Delays> {
     port: (server.address() as AddressInfo).port,
     leadTo: target.resolve,
     upTo(ms) {
-      if (ms > 0 && longestMs === 0) process.stdout.write(`random delays: RBDSNAP_STORY_SEED=${seed}\n`)
       longestMs = ms
     },
     async close() {

@@ -1,20 +1,21 @@
+import { guestWrites } from './console.ts'
 import { download } from './rest.ts'
 import type { Story } from './story.ts'
 
 /** Nova's root disks as operators have them; each with a guest that has begun to write. */
 
 /** Nova clones the image's volume: the disk has a parent, and Nova's own snapshot can go direct. */
-export async function bootOnClone(story: Story, name: string): Promise<string> {
-  return bootGuest(story, name, story.lab.images.agent)
+export async function bootOnClone(story: Story, name: string, flavor?: string): Promise<string> {
+  return bootGuest(story, name, story.lab.images.agent, flavor)
 }
 
 /**
  * Flat, and the image that it came from is gone: Nova cannot tell Glance's pool any more, so that its own snapshot takes the
  * long way (nova/virt/libvirt/imagebackend.py _get_parent_pool).
  */
-export async function bootOnOrphanedFlatDisk(story: Story, name: string): Promise<string> {
+export async function bootOnOrphanedFlatDisk(story: Story, name: string, flavor?: string): Promise<string> {
   const base = await privateCopyOf(story, story.lab.images.agent, `${name}-base`)
-  const server = await bootGuest(story, name, base)
+  const server = await bootGuest(story, name, base, flavor)
   await story.ceph.rbd('flatten', '--no-progress', `${story.lab.ceph.pools.disks}/${server}_disk`)
   await story.images.delete(base)
   return server
@@ -27,9 +28,9 @@ export async function bootOnFlatDisk(story: Story, name: string): Promise<string
   return server
 }
 
-async function bootGuest(story: Story, name: string, image: string): Promise<string> {
-  const server = await story.boot(name, image)
-  await story.servers.untilConsoleSays(server, /LAB-GUEST heartbeat/)
+async function bootGuest(story: Story, name: string, image: string, flavor?: string): Promise<string> {
+  const server = await story.boot(name, image, flavor)
+  await story.servers.untilConsoleSays(server, guestWrites)
   return server
 }
 

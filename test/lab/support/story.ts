@@ -74,12 +74,15 @@ export async function openStory(options: Omit<EngineOptions, 'projects'> = {}): 
       }
     },
     async close() {
-      const mine = await images.list()
-      for (const { id } of await servers.list()) await servers.delete(id)
-      for (const { id, owner } of mine) if (owner === person.projectId) await images.delete(id)
-      const left = await story.leftovers()
-      await engine.stop(process.env['RBDSNAP_STORY_KEEP'] !== undefined || left.length > 0)
-      await remove()
+      let left: string[] | null = null
+      try {
+        for (const { id } of await servers.list()) await servers.delete(id)
+        for (const { id, owner } of await images.list()) if (owner === person.projectId) await images.delete(id)
+        left = await story.leftovers()
+      } finally {
+        await engine.stop(process.env['RBDSNAP_STORY_KEEP'] !== undefined || left === null || left.length > 0)
+        await remove()
+      }
       if (left.length > 0) throw new Error(`left in the cloud: ${left.join('; ')}`)
     },
   }

@@ -1,0 +1,31 @@
+import { expect } from 'vitest'
+import { evidenceOf } from '../../../infra/lab/guest.ts'
+import type { Image } from './images.ts'
+import type { Story } from './story.ts'
+
+/** From none to longer than Nova needs for its direct snapshot: whatever can overtake whatever does. */
+export const delaysMs = Array.from({ length: 10 }, (_, nth) => nth * 400)
+
+/** A whole snapshot, so that every function has been called once, as on a cloud that is in use. */
+export async function warmUp({ servers, images, engine }: Story, server: string): Promise<void> {
+  await servers.setTag(server, 'snapshot:first')
+  const { id } = await images.untilNamedActive('first', 120_000)
+  await engine.untilEnded(id)
+  await images.delete(id)
+}
+
+/** Active, one location, not protected, cut from its parent, and with the guest's own data in it. */
+export async function wholeImage({ lab, ceph, admin, tenant }: Story, id: string): Promise<Image> {
+  const image = await admin.images.show(id)
+  expect(image).toMatchObject({ status: 'active', protected: false, owner: tenant.projectId })
+  expect(image.locations).toHaveLength(1)
+  const { images: pool } = lab.ceph.pools
+  const volume = await ceph.find(pool, id)
+  expect(volume).toMatchObject({ sizeBytes: image.size, parent: null, snaps: [{ name: 'snap', isProtected: true }] })
+  expect((await evidenceOf(`${pool}/${id}@snap`, lab.ceph.conf)).synced).toBeGreaterThan(0)
+  return image
+}
+
+export function ours(image: Image): string[] {
+  return Object.keys(image).filter((name) => name.startsWith('rbdsnap_'))
+}
