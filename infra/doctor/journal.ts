@@ -7,6 +7,7 @@ import { fail, ok, type Verdict } from './verdict.ts'
 
 /** Not through the adapter: that would make the file, or bring an older one to today's format. */
 export async function journal(site: Site): Promise<Verdict> {
+  if (site.isForUp) return ok('RBDSNAP_JOURNAL is not set: `rbdsnap up` keeps its own in RBDSNAP_DATA_DIR')
   const path = site.given('RBDSNAP_JOURNAL').replace(/^sqlite:/, '')
   try {
     if (existsSync(path)) return look(path)

@@ -17,6 +17,7 @@ interface Seen {
 
 /** All of them, and each as the driver expects it: hidden long enough, with somewhere to put what nobody could read. */
 export async function queues(site: Site, signal: AbortSignal): Promise<Verdict[]> {
+  if (site.isForUp) return [ok('RBDSNAP_QUEUE_PREFIX is not set: `rbdsnap up` starts queues of its own')]
   const prefix = site.given('RBDSNAP_QUEUE_PREFIX')
   const client = clientOf(site.env)
   try {

@@ -1,17 +1,12 @@
 import type { Site } from './site.ts'
-import { about, fail, ok, type Verdict, warn } from './verdict.ts'
-
-/** `rbdsnap up` has them of its own, over RBDSNAP_DATA_DIR. */
-const ofTheStack = ['RBDSNAP_JOURNAL: is not set', 'RBDSNAP_QUEUE_PREFIX: is not set']
+import { about, fail, ok, type Verdict } from './verdict.ts'
 
 /** One line for each setting that is missing or wrong, by its name and never by its value. */
 export async function settings(site: Site): Promise<Verdict[]> {
-  if (site.wrong.length === 0) return [ok('all that have to be there are, and all can be read')]
-  const mayBeMissing = ofTheStack.every((line) => site.wrong.includes(line))
+  const up = site.isForUp ? '; journal and queues are those of `rbdsnap up`' : ''
+  if (site.wrong.length === 0) return [ok(`all that have to be there are, and all can be read${up}`)]
   return site.wrong.map((line) => {
     const [name = '', words = ''] = line.split(/: (.*)/s)
-    if (mayBeMissing && ofTheStack.includes(line))
-      return about(name, warn(words, `\`rbdsnap up\` has its own; to deploy the functions, set ${name}.`))
     return about(name, fail(words, `Set ${name}; docs/operate.md says what it means.`))
   })
 }

@@ -10,6 +10,8 @@ export interface Site {
   clock: Clock
   /** what is wrong with the settings, a line each: `NAME: words` */
   wrong: string[]
+  /** neither journal nor queues are named: `rbdsnap up` has its own, over RBDSNAP_DATA_DIR */
+  isForUp: boolean
   /** the setting's value, undefined when it is not set and need not be. @throws NotAsked when it is wrong */
   given<K extends keyof Config>(name: K): Config[K]
   /** one and the same, so that a password is tried once; `public`: with the tenants' endpoints */
@@ -21,7 +23,8 @@ export interface Site {
 /** @param elsewhere what was wrong before there was an environment to read */
 export function siteOf(env: Record<string, string | undefined>, clock: Clock, elsewhere: string[] = []): Site {
   const { config, wrong: here } = readSettings(env)
-  const wrong = [...elsewhere, ...here]
+  const isForUp = ofTheStack.every((line) => here.includes(line))
+  const wrong = [...elsewhere, ...here.filter((line) => !isForUp || !ofTheStack.includes(line))]
   const made = new Map<string, unknown>()
   const isWrong = (name: string) => wrong.some((line) => line.split(/[.:]/)[0] === name)
 
@@ -37,6 +40,7 @@ export function siteOf(env: Record<string, string | undefined>, clock: Clock, el
     env,
     clock,
     wrong,
+    isForUp,
     given,
     once,
     identity: (side) =>
@@ -47,6 +51,8 @@ export function siteOf(env: Record<string, string | undefined>, clock: Clock, el
       }),
   }
 }
+
+const ofTheStack = ['RBDSNAP_JOURNAL: is not set', 'RBDSNAP_QUEUE_PREFIX: is not set']
 
 const credentialNames = [
   'OS_AUTH_URL',

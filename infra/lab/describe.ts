@@ -71,6 +71,7 @@ function env(dashboards: string[]): Record<string, string> {
     RBDSNAP_CEPH_PASSWORD: secretOf('dashboard-gate'),
     RBDSNAP_RBD_USER: 'rbdsnap',
     RBDSNAP_RBD_CONF: confOf(home),
+    RBDSNAP_CEPH_COMMAND: 'ceph',
     RBDSNAP_RBD_OTHER_CONFS: confOf(other),
     RBDSNAP_BUS_URL: `rabbit://rbdsnap:${secretOf('rabbitmq-rbdsnap')}@${host}:${ports.rabbitmq}/`,
   }

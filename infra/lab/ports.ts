@@ -9,6 +9,8 @@ export const ports = {
   neutron: 9696,
   rabbitmq: 5672,
   rabbitmqManagement: 15672,
+  /** not Erlang's own 4369: another RabbitMQ of this machine may have it */
+  epmd: 4370,
   mariadb: 3306,
   libvirt: 16509,
   dashboards: { x: 8443, y: 8444 },

@@ -13,8 +13,8 @@ const pluginsFile = etc('rabbitmq', 'enabled_plugins')
 const epmd: Part = {
   name: 'epmd',
   needs: ['packages'],
-  program: () => ({ argv: ['epmd', '-address', host], shows: 'epmd' }),
-  isReady: listens(4369),
+  program: () => ({ argv: ['epmd', '-address', host, '-port', String(ports.epmd)], shows: 'epmd' }),
+  isReady: listens(ports.epmd),
 }
 
 const rabbitmq: Part = {
@@ -40,6 +40,7 @@ const rabbitmq: Part = {
       argv: ['/usr/lib/rabbitmq/bin/rabbitmq-server'],
       env: {
         HOME: home,
+        ERL_EPMD_PORT: String(ports.epmd),
         RABBITMQ_NODENAME: 'rabbit@localhost',
         RABBITMQ_NODE_IP_ADDRESS: host,
         RABBITMQ_CONF_ENV_FILE: etc('rabbitmq', 'env.conf'),

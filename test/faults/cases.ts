@@ -1,21 +1,22 @@
 import { makeEngine } from '../support/engine.ts'
 import { callWays, type PortCall, type Way } from '../support/faults.ts'
-import { violationsAtRest } from '../support/invariants.ts'
-import { endOf, scenarios, type Scenario } from '../support/scenarios.ts'
 import { longestFrozenMs } from '../support/frozen.ts'
+import { violationsAtRest, type Leeway } from '../support/invariants.ts'
+import { endOf, type Scenario } from '../support/scenarios.ts'
 
 /** One call of one scenario's good run, broken in one way. */
 export interface Case {
   scenario: Scenario
+  /** `scenario/step/port.method#n/way`: the n-th call of this name in that step */
+  name: string
   index: number
-  call: PortCall
   way: Way
 }
 
 export interface Result {
-  end: string
-  violations: string[]
-  isGood: boolean
+  /** empty when all is well */
+  wrong: string[]
+  calls: PortCall[]
   frozenMs: number
 }
 
@@ -23,14 +24,6 @@ export interface Result {
 const latesMs = [14_200, 31_000, 600_000]
 /** A request to freeze carries its own end, the freeze's budget: later it never comes. */
 const latesOfFreezeMs = [500, 2_000, 4_500]
-
-/** The calls of a run in which nothing is broken. */
-export async function record({ begin }: Scenario): Promise<PortCall[]> {
-  const { world } = begin()
-  const engine = makeEngine(world)
-  await engine.toRest()
-  return engine.meddler.calls
-}
 
 export function waysOf({ name, requests }: PortCall): Way[] {
   const nths = Array.from({ length: requests }, (_, nth) => nth)
@@ -42,31 +35,36 @@ export function waysOf({ name, requests }: PortCall): Way[] {
   ]
 }
 
+/** Every call of the good run in every way. */
 export async function casesOf(scenario: Scenario): Promise<Case[]> {
-  const calls = await record(scenario)
-  return calls.flatMap((call, index) => waysOf(call).map((way) => ({ scenario, index, call, way })))
+  const { calls } = await runWith(scenario, new Map())
+  return casesAt(scenario, calls)
 }
 
-/** `scenario/step/port.method#n/way`: the n-th call of this name in the run */
-export function nameOf({ scenario, index, call, way }: Case, calls: PortCall[]): string {
-  const nth = calls.slice(0, index).filter((c) => c.name === call.name && c.step === call.step).length
-  return `${scenario.name}/${call.step}/${call.name}#${nth}/${way}`
+export function casesAt(scenario: Scenario, calls: PortCall[], from = 0): Case[] {
+  const seen = new Map<string, number>()
+  return calls.flatMap((call, index) => {
+    const what = `${call.step}/${call.name}`
+    const nth = seen.get(what) ?? 0
+    seen.set(what, nth + 1)
+    if (index < from) return []
+    return waysOf(call).map((way) => ({ scenario, name: `${scenario.name}/${what}#${nth}/${way}`, index, way }))
+  })
 }
 
 /** @param broken the numbers of the calls, and what is done to each */
-export async function runWith(scenario: Scenario, broken: ReadonlyMap<number, Way>): Promise<Result> {
+export async function runWith(scenario: Scenario, broken: ReadonlyMap<number, Way>, leeway?: Leeway): Promise<Result> {
   const { world, server } = scenario.begin()
   const engine = makeEngine(world, (index) => broken.get(index) ?? null)
+  const wrong: string[] = []
   try {
     await engine.toRest()
+    const end = endOf(world, server.id)
+    wrong.push(...violationsAtRest(world, leeway))
+    const isWanted = broken.size === 0 ? end === scenario.ends[0] : scenario.ends.includes(end)
+    if (!isWanted) wrong.push(`it ended as: ${end}`)
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error)
-    return { end: 'no end', violations: [words], isGood: false, frozenMs: 0 }
+    wrong.push(error instanceof Error ? error.message : String(error))
   }
-  const end = endOf(world, server.id)
-  const violations = violationsAtRest(world)
-  const isGood = violations.length === 0 && scenario.ends.includes(end)
-  return { end, violations, isGood, frozenMs: longestFrozenMs(world) }
+  return { wrong, calls: engine.meddler.calls, frozenMs: longestFrozenMs(world) }
 }
-
-export { scenarios }

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { spawn } from 'node:child_process'
-import type { Lab } from '../../infra/lab/lab.ts'
+import type { Lab, Person } from '../../infra/lab/lab.ts'
 import { glance } from '../../shared/adapters/glance.ts'
 import { type Credentials, type Identity, keystone } from '../../shared/adapters/keystone.ts'
 import { nova } from '../../shared/adapters/nova.ts'
@@ -15,16 +15,22 @@ import { openProxy } from './proxy.ts'
 
 const mebibyte = 1024 * 1024
 
-export function credentialsOf(lab: Lab): Credentials {
-  const { env } = lab
+/** What an operator of this cloud gives us. */
+export function credentialsOf({ env, authUrl }: Lab): Credentials {
   return {
-    authUrl: env['OS_AUTH_URL'] ?? lab.authUrl,
+    authUrl: env['OS_AUTH_URL'] ?? authUrl,
     username: env['OS_USERNAME'],
     password: env['OS_PASSWORD'],
     projectName: env['OS_PROJECT_NAME'],
+    applicationCredentialId: env['OS_APPLICATION_CREDENTIAL_ID'],
+    applicationCredentialSecret: env['OS_APPLICATION_CREDENTIAL_SECRET'],
     region: env['OS_REGION_NAME'],
     interface: env['OS_INTERFACE'],
   }
+}
+
+export function passwordOf({ authUrl, region }: Lab, { name, password, project }: Person): Credentials {
+  return { authUrl, region, username: name, password, projectName: project }
 }
 
 /** A project of the suite's own, so that whatever is in it is the suite's to remove. */
@@ -272,7 +278,7 @@ export async function computeWorld(lab: Lab): Promise<ComputeWorld> {
 export async function identityWorld(lab: Lab): Promise<IdentityWorld> {
   const service = await asPerson(lab, lab.people.service)
   const proxy = await openProxy(lab.authUrl)
-  const credentials = credentialsOf(lab)
+  const credentials = passwordOf(lab, lab.people.service)
   const made: string[] = []
   const bare = (url: string) => url.replace(/\/+$/, '')
   const me = (await must(

@@ -10,7 +10,7 @@ import { describeIdentity } from '../contract/identity.contract.ts'
 import { describeImages, type ImagesWorld } from '../contract/images.contract.ts'
 import { expectFailure, patient } from '../contract/outcome.ts'
 import { rbd } from './hands.ts'
-import { computeWorld, credentialsOf, identityWorld, imagesWorld } from './lab-openstack.ts'
+import { computeWorld, credentialsOf, identityWorld, imagesWorld, passwordOf } from './lab-openstack.ts'
 
 const lab = readLab()
 
@@ -33,12 +33,6 @@ describe('what only the real services can answer', () => {
       },
     }
   }
-  const wrongProject = { ...credentialsOf(lab), ...person('tenant') }
-  function person(who: 'tenant') {
-    const { name, password, project } = lab.people[who]
-    return { username: name, password, projectName: project }
-  }
-
   it('a token that is not known is a 401, and a new one is taken', async () => {
     const image = glance(withStaleToken(), { endpoint: lab.glance.internal })
     expect(await image.find(lab.images.plain, patient())).toMatchObject({ name: 'plain' })
@@ -46,7 +40,7 @@ describe('what only the real services can answer', () => {
   })
 
   it('a user without rights is refused, by whom and why', async () => {
-    const identity = keystone(wrongProject, clock)
+    const identity = keystone(passwordOf(lab, lab.people.tenant), clock)
     await expectFailure(nova(identity).tagged('snapshot', patient()), 'NOVA_REFUSED', /Nova answered 403/)
     const images = glance(identity, { endpoint: lab.glance.internal })
     const record = { id: randomUUID(), name: 'no', owner: lab.people.other.projectId, minDiskGib: 0, properties: {} }

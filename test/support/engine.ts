@@ -74,6 +74,7 @@ export function makeEngine(world: World, faultAt: Meddler['faultAt'] = () => nul
       step,
       startedAtMs: clock.nowMs(),
       outOfTimeMs: clock.nowMs() + timeoutMs - settleMs,
+      stopsAtMs: clock.nowMs() + timeoutMs,
       isDead: false,
       isAsleep: false,
       isDazed: false,

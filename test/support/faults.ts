@@ -43,6 +43,7 @@ export interface Life {
   startedAtMs: number
   /** its own signal ends then; the function itself is stopped a little later */
   outOfTimeMs: number
+  stopsAtMs: number
   isDead: boolean
   /** stopped by its host, which knows nothing of its time */
   isAsleep: boolean
@@ -213,8 +214,11 @@ async function hang({ args, name }: Asked, life: Life, meddler: Meddler): Promis
     await meddler.wait(Math.max(1, untilMs - meddler.nowMs()))
     if (life.isDead) break
     await heedTimers(life, meddler)
-    if (isHeedful && meddler.nowMs() >= life.outOfTimeMs) throw new Failure('TIMEOUT', `${name} did not answer`)
-    if (meddler.nowMs() >= life.outOfTimeMs) break
+    if (meddler.nowMs() < life.outOfTimeMs) continue
+    if (isHeedful) throw new Failure('TIMEOUT', `${name} did not answer`)
+    // One that was asleep when it should have been stopped is stopped now.
+    await meddler.wait(Math.max(1, life.stopsAtMs - meddler.nowMs()))
+    if (!life.isDead) die(life)
   }
   return never()
 }

@@ -41,7 +41,7 @@ describe('doctor on the settings', () => {
 
   it('does not count a stack yet to be started as wrong', async () => {
     const found = await patient.ask('setting', { RBDSNAP_JOURNAL: '', RBDSNAP_QUEUE_PREFIX: '' })
-    expect(found.map(({ status }) => status)).toEqual(['warn', 'warn'])
+    expect(found.map(({ status }) => status)).toEqual(['ok'])
     expect((await patient.ask('setting', { RBDSNAP_JOURNAL: '' })).map(({ status }) => status)).toEqual(['fail'])
   })
 
@@ -120,11 +120,13 @@ describe('doctor on the snapshots directory', () => {
 
   it('sees that it is not set, and that we may not write there', async () => {
     expect(await asked('snapshots directory')).toMatchObject({ status: 'ok' })
-    expect(await asked('snapshots directory', { SNAPSHOTS_DIRECTORY: '/nowhere' })).toMatchObject({ status: 'fail' })
+    expect(await asked('snapshots directory', { RBDSNAP_SNAPSHOTS_DIRECTORY: '/nowhere' })).toMatchObject({
+      status: 'fail',
+    })
   })
 
   it('sees that it is large enough, and that it is not', async () => {
-    const here = { SNAPSHOTS_DIRECTORY: patient.folder }
+    const here = { RBDSNAP_SNAPSHOTS_DIRECTORY: patient.folder }
     withDisk(0)
     expect(await asked('snapshots directory', here)).toMatchObject({ status: 'ok' })
     withDisk(1_000_000_000)
