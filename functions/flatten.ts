@@ -3,18 +3,20 @@ import { lambda } from '../shared/lambda.ts'
 import { glanceVolume } from '../shared/names.ts'
 import type { Progress } from '../shared/ports/volumes.ts'
 import type { Wish } from '../shared/run.ts'
+import { removesDisk } from '../shared/server-state.ts'
 import { homeOf, type Context, type Ports, type Step } from '../shared/step.ts'
 
 /**
  * Cuts the clone from its parent, in the background, so many at a time in the whole cluster. The places are leases, so a
- * flatten whose function died gives its place back. An instance that is being deleted does not wait for a place: Nova gives
- * its disk up after 12 tries of 5 s (nova/conf/libvirt.py rbd_destroy_volume_retries).
+ * flatten whose function died gives its place back. An instance whose disk Nova wants to remove does not wait for a place:
+ * Nova gives the disk up after 12 tries of 5 s (nova/conf/libvirt.py rbd_destroy_volume_retries), and what it left behind is in
+ * the way when the instance lives on and gets a disk of that name again.
  */
 export const flatten: Step<'flatten'> = async (run, ports, ctx) => {
   const { wish, disk, consistency, why, road, usableMs } = run
   const next = { step: 'cleanup' as const, wish, disk, consistency, why, road, usableMs }
   const hasPlace = await takePlace(wish.run, ports, ctx)
-  if (!hasPlace && !(await isGoing(wish.instance, ports, ctx))) {
+  if (!hasPlace && !(await isDiskGoing(wish.instance, ports, ctx))) {
     return { is: 'waiting', inMs: pauseMs(ctx.clock.nowMs() - run.sinceMs) }
   }
   const progress = await flattenOf(wish, ports, ctx)
@@ -63,9 +65,9 @@ async function givePlaceBack(run: string, ports: Ports, ctx: Context): Promise<v
   }
 }
 
-async function isGoing(instance: string, ports: Ports, ctx: Context): Promise<boolean> {
+async function isDiskGoing(instance: string, ports: Ports, ctx: Context): Promise<boolean> {
   const server = await ports.compute.find(instance, ctx.signal)
-  return server === null || server.taskState === 'deleting'
+  return server === null || removesDisk(server)
 }
 
 export const handler = lambda('flatten', flatten)

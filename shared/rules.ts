@@ -47,6 +47,8 @@ export const defaultRules: Rules = {
         'instance.live_migration*',
         'instance.resize*',
         'instance.delete.*',
+        'instance.rebuild.start',
+        'instance.shelve_offload.start',
         'instance.shutdown.end',
         'instance.snapshot.end',
         'compute.exception',

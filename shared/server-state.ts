@@ -25,6 +25,12 @@ export function mayWorkOnImage(server: Server | null, sinceMs: number, nowMs: nu
   return server.taskState === 'deleting' || isWorkingOnImage(server)
 }
 
+/** Nova's task states in which it removes the root disk (nova/compute/manager.py delete, rebuild and shelve_offload). */
+const disklessTasks = new Set(['deleting', 'rebuilding', 'shelving_offloading'])
+export function removesDisk({ taskState }: Server): boolean {
+  return taskState !== null && disklessTasks.has(taskState)
+}
+
 /** Its memory is on disk, or on its way there. */
 export function isSaved(server: Server): boolean {
   return server.vmState === 'suspended' || server.taskState === 'suspending'

@@ -35,6 +35,7 @@ export const blocksSchema = `
   CREATE TABLE IF NOT EXISTS blocks (image INTEGER, block INTEGER, epoch INTEGER, slot INTEGER, PRIMARY KEY (image, block, epoch)) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS slots (image INTEGER PRIMARY KEY, next INTEGER);
   CREATE TABLE IF NOT EXISTS freed (image INTEGER, slot INTEGER, PRIMARY KEY (image, slot)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS objectMap (image INTEGER, object INTEGER, PRIMARY KEY (image, object)) WITHOUT ROWID;
 `
 
 /** The bytes: one sparse file an image, and where in it each version of each block is. */
@@ -146,7 +147,8 @@ export function openBlocks(dir: string, store: Store) {
 
     /** The rows go in the caller's transaction; the file goes with `removeFile`, after it. */
     dropImage(image: number) {
-      for (const table of ['blocks', 'slots', 'freed']) store.run(`DELETE FROM ${table} WHERE image = ?`, image)
+      for (const table of ['blocks', 'slots', 'freed', 'objectMap'])
+        store.run(`DELETE FROM ${table} WHERE image = ?`, image)
     },
     removeFile: files.remove,
     /** Files whose image went in a transaction just before the process was killed. */

@@ -47,6 +47,10 @@ export function cloneOperations(store: Store, catalog: Catalog, blocks: Blocks, 
     })
   }
 
+  function isInObjectMap(child: ImageRow, object: number): boolean {
+    return store.get('SELECT 1 FROM objectMap WHERE image = ? AND object = ?', child.seq, object) !== undefined
+  }
+
   function cutFromParent(child: ImageRow) {
     store.transact(() => {
       store.run('UPDATE images SET parent = NULL, overlap = 0 WHERE seq = ?', child.seq)
@@ -61,9 +65,13 @@ export function cloneOperations(store: Store, catalog: Catalog, blocks: Blocks, 
   async function eachObject(objects: readonly number[], pace: Pace | undefined, work: (object: number) => void) {
     for (const [index, object] of objects.entries()) {
       work(object)
-      await new Promise((resolve) => setImmediate(resolve))
-      await pace?.(index + 1, objects.length)
+      await betweenObjects(pace, index + 1, objects.length)
     }
+  }
+
+  async function betweenObjects(pace: Pace | undefined, done: number, total: number) {
+    await new Promise((resolve) => setImmediate(resolve))
+    await pace?.(done, total)
   }
 
   return {
@@ -91,19 +99,27 @@ export function cloneOperations(store: Store, catalog: Catalog, blocks: Blocks, 
       store.run('INSERT INTO children (parent, child, format) VALUES (?, ?, ?)', snap.id, seq, cloneFormat)
     },
 
-    /** Object by object; cut short it keeps its parent and what it has, and the next one goes on from there. */
+    /**
+     * Object by object; cut short it keeps its parent and what it has, and the next one goes on from there. With an object map that is
+     * not all of it (tracker 68998, mended in 2024): an object is in the map before it is copied, and the next one skips it.
+     */
     async flatten(pool: string, image: string, pace?: Pace): Promise<void> {
       const asked = catalog.image(pool, image)
       const { seq, parent } = asked
       if (parent === null) throw new RbdError(EINVAL, `${pool}/${image} has no parent`)
       const parents = catalog.layers(asked, null).slice(1)
+      const hasMap = hasFeature(asked.features, 'object-map')
       const letGo = catalog.hold(seq)
       try {
-        await eachObject(dataObjects(parents), pace, (object) => {
+        const objects = dataObjects(parents)
+        for (const [index, object] of objects.entries()) {
+          if (hasMap && isInObjectMap(asked, object)) continue
+          if (hasMap) store.run('INSERT INTO objectMap (image, object) VALUES (?, ?)', seq, object)
+          await betweenObjects(pace, index + 1, objects.length)
           const child = catalog.row(seq)
           if (!child) throw new RbdError(ENOENT, `${pool}/${image} is gone`)
           if (child.parent === parent) copyUp(child, parents, object)
-        })
+        }
         const child = catalog.row(seq)
         if (child?.parent === parent) cutFromParent(child)
       } finally {

@@ -32,6 +32,8 @@ export function openCluster(options: {
   const catalog = openCatalog(store, blocks)
   const rounds = monitorRounds(options.paxosProposeIntervalMs)
 
+  const full = new Set<string>()
+
   for (const pool of options.pools) store.run('INSERT OR IGNORE INTO pools (name) VALUES (?)', pool)
   blocks.sweep(new Set(store.all<{ seq: number }>('SELECT seq FROM images').map((row) => row.seq)))
 
@@ -39,6 +41,12 @@ export function openCluster(options: {
     fsid: options.fsid,
     cloneFormat: options.cloneFormat,
     pools: () => store.all<{ name: string }>('SELECT name FROM pools ORDER BY name').map((row) => row.name),
+    fullPools: () => [...full],
+    /** as far as the monitors say; what is written there is not held up */
+    setFull(pool: string, isFull: boolean) {
+      if (isFull) full.add(pool)
+      else full.delete(pool)
+    },
     ...imageOperations(store, catalog, blocks),
     ...snapOperations(store, catalog, rounds),
     ...cloneOperations(store, catalog, blocks, options.cloneFormat),

@@ -74,7 +74,7 @@ export function sessionRoutes(cluster: Cluster): Route[] {
       method: 'GET',
       path: 'health/minimal',
       python: 'Health.minimal',
-      run: () => ({ health: { status: 'HEALTH_OK', checks: [], mutes: [] } }),
+      run: () => ({ health: healthOf(cluster.fullPools()) }),
     },
     {
       method: 'GET',
@@ -84,4 +84,17 @@ export function sessionRoutes(cluster: Cluster): Route[] {
       run: () => cluster.pools().map((pool) => ({ pool_name: pool, application_metadata: ['rbd'] })),
     },
   ]
+}
+
+/** The monitors', as `ceph health detail` has them. */
+function healthOf(fullPools: string[]) {
+  if (fullPools.length === 0) return { status: 'HEALTH_OK', checks: [], mutes: [] }
+  const check = {
+    severity: 'HEALTH_WARN',
+    summary: { message: `${fullPools.length} pool(s) full`, count: fullPools.length },
+    detail: fullPools.map((pool) => ({ message: `pool '${pool}' is full (running out of quota)` })),
+    muted: false,
+    type: 'POOL_FULL',
+  }
+  return { status: 'HEALTH_WARN', checks: [check], mutes: [] }
 }

@@ -170,6 +170,7 @@ export async function startCloud(options: CloudOptions) {
     faults,
     clusters,
     dashboards,
+    rbd,
     nova,
     glance,
     guests,

@@ -1,11 +1,13 @@
 import * as z from 'zod/mini'
 import type { RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
 import { flattenByTask } from './ceph-flatten.ts'
+import { fullPool } from './ceph-health.ts'
 import { type AskManager, cephManager, type ManagerCall, type ManagerOptions, service } from './ceph-manager.ts'
 import { tasks } from './ceph-tasks.ts'
 import { type Answer, decode, parseJson, quote, refusal } from './http.ts'
 import {
   cloneFeatures,
+  copyFeatures,
   errno,
   type Look,
   type Patience,
@@ -145,7 +147,7 @@ function dashboardCalls(ask: AskManager): RbdCalls {
         dest_namespace: null,
         dest_image_name: target.image,
         snapshot_name: source.snap,
-        features: cloneFeatures,
+        features: copyFeatures,
       }
       return act({ what: spec(target), method: 'POST', path: `${imagePath(source)}/copy`, body }, signal)
     },
@@ -154,6 +156,7 @@ function dashboardCalls(ask: AskManager): RbdCalls {
     remove: (image, signal) =>
       act({ what: spec(image), method: 'DELETE', path: imagePath(image), isRepeatable: false }, signal),
     removeUnopenable,
+    whyFull: (pool, signal) => fullPool(ask, pool, signal),
     ...tasks(ask),
   }
 }

@@ -22,15 +22,24 @@ export interface RbdCalls {
   underWay(kind: Work, image: RbdImage, signal: AbortSignal): Promise<{ fraction: number | null } | null>
   /** Ends a flatten of the image which is under way, where the gateway can: what is flattened is in use and cannot be removed. */
   callOff?: (image: RbdImage, signal: AbortSignal) => Promise<void>
+  /** The monitors' words when this pool takes no more, where the gateway can tell. */
+  whyFull?: (pool: string, signal: AbortSignal) => Promise<string | null>
   /** How the last copy to that image ended, as far as this gateway remembers. */
   copyEnd(source: RbdSnap, target: RbdImage, signal: AbortSignal): Promise<Reply | null>
 }
 
 /**
- * Explicit, with deep-flatten: without it a snapshot taken before the flatten stays tied to the parent after it. A copy would
- * take over the source's features, and without layering its `snap` could not be protected.
+ * Explicit, because a clone takes over its parent's features otherwise.
+ * - with deep-flatten: without it a snapshot taken before the flatten stays tied to the parent after it
+ * - without object-map (and fast-diff, which needs it): librbd marks an object in the map before it copies it, and a flatten skips what is
+ *   marked. Begun again after its client died, it leaves out the objects that were on their way, cuts the parent off, and they read
+ *   as zeros: seen on Ceph 16.2 when the manager died, with the dashboard's flatten and with `ceph rbd task` alike; mended in Ceph in 2024
+ *   (tracker 68998, ceph/ceph#61129).
  */
-export const cloneFeatures = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
+export const cloneFeatures = ['layering', 'exclusive-lock', 'deep-flatten']
+
+/** What a copy has: nothing of it is ever flattened, and without layering its `snap` could not be protected. */
+export const copyFeatures = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
 
 export interface Patience {
   /** between two looks at something that goes on */

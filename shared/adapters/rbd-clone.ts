@@ -1,6 +1,7 @@
 import type { RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
 import { errno, imageOf, type Look, type Patience, type RbdCalls, type Reply, sameImage, spec } from './rbd-calls.ts'
 import { failureOf, isErrno, missing, notClonable } from './rbd-failures.ts'
+import { mustHaveRoom } from './rbd-room.ts'
 import { pause } from './wait.ts'
 
 type Verdict = 'verified' | 'half-made' | 'foreign'
@@ -12,6 +13,7 @@ type Verdict = 'verified' | 'half-made' | 'foreign'
  */
 export function clones(calls: RbdCalls, patience: Patience): Volumes['ensureClone'] {
   return async function ensureClone(source, child, signal) {
+    await mustHaveRoom(calls, 'clone', child, signal)
     const reply = await calls.clone(source, child, signal)
     if (isErrno(reply, errno.ENOENT)) throw await missing(calls, source, signal)
     if (reply.is === 'errno' && !isErrno(reply, errno.EEXIST)) throw failureOf(spec(child), reply, notClonable)

@@ -2,7 +2,16 @@ import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { RbdImage, RbdSnap } from '../ports/volumes.ts'
 import { decode, type Service } from './http.ts'
-import { cloneFeatures, errno, type RbdCalls, type RbdImageState, type Reply, spec, type Work } from './rbd-calls.ts'
+import {
+  cloneFeatures,
+  copyFeatures,
+  errno,
+  type RbdCalls,
+  type RbdImageState,
+  type Reply,
+  spec,
+  type Work,
+} from './rbd-calls.ts'
 import { failureOf, isErrno } from './rbd-failures.ts'
 import { rbdJobs } from './rbd-jobs.ts'
 import { type RbdCommand, replyOf, run } from './rbd-process.ts'
@@ -112,7 +121,7 @@ export function commandCalls(options: CommandOptions): RbdCalls {
     flatten: (image, signal) =>
       jobs.begin({ key: keyOf('flatten', image), what: spec(image), args: ['flatten', spec(image)] }, signal),
     copy(source, target, signal) {
-      const args = ['cp', '--image-feature', cloneFeatures.join(), spec(source), spec(target)]
+      const args = ['cp', '--image-feature', copyFeatures.join(), spec(source), spec(target)]
       const afterwards = () => remember(target)
       return jobs.begin({ key: keyOf('copy', target), what: spec(target), args, afterwards }, signal)
     },

@@ -2,6 +2,7 @@ import { Failure } from '../failures.ts'
 import type { Progress, RbdImage, RbdSnap, Volumes } from '../ports/volumes.ts'
 import { errno, imageOf, type Patience, type RbdCalls, spec } from './rbd-calls.ts'
 import { failureOf, isErrno, missing, notCopiable } from './rbd-failures.ts'
+import { mustHaveRoom } from './rbd-room.ts'
 import { pause } from './wait.ts'
 
 /**
@@ -23,6 +24,7 @@ export function copies(
       if (!(await isCleared(temporary, signal))) return { is: 'running', fraction: null }
       if (end?.is === 'errno') throw failureOf(spec(temporary), end, notCopiable)
     }
+    await mustHaveRoom(calls, 'copy', temporary, signal)
     const reply = await calls.copy(source, temporary, signal)
     if (reply.is === 'ok') return commit(temporary, target, source, signal)
     if (reply.is === 'started') return { is: 'running', fraction: null }

@@ -151,7 +151,10 @@ describe('rbd', () => {
   it('a flatten shows how far it is, and ends where it is when its command is killed', async () => {
     await a.snapCreate('vms', 'disk', 'flat')
     a.snapProtect('vms', 'disk', 'flat')
-    a.clone({ pool: 'vms', image: 'disk', snap: 'flat' }, { pool: 'images', image: 'slow' })
+    a.clone({ pool: 'vms', image: 'disk', snap: 'flat' }, { pool: 'images', image: 'slow' }, [
+      'layering',
+      'exclusive-lock',
+    ])
     endpoint.slow('flatten', 400)
     const child = spawn(process.execPath, [program, '--conf', conf, 'flatten', 'images/slow'])
     let err = ''

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Cluster } from '../../infra/cloud/cluster.ts'
@@ -128,6 +129,10 @@ export function dashboardWorld(cloud: Cloud, has: { ceph?: true } = {}): Volumes
     },
     atStandby: () => cephDashboard({ ...options, urls: standbyFirst() }),
     killInClone: (halfMadeClone) => dashboards.killActive({ halfMadeClone }),
+    async fillUp() {
+      cluster.setFull('images', true)
+      return { release: async () => cluster.setFull('images', false) }
+    },
     voidTokens: () => dashboards.setUserEnabled(options.user, true),
     withWrongPassword: () => cephDashboard({ ...options, password: 'wrong' }),
     withSmallRole: () => cephDashboard({ ...options, user: 'reader', password: 'lab' }),
@@ -155,6 +160,17 @@ export function unserved(options: DashboardOptions): { volumes: Volumes; names: 
   }
 }
 
+/** The processes that this one has started with one of the words in their command line. */
+export function killChildren(...words: string[]): void {
+  const children = readFileSync(`/proc/self/task/${String(process.pid)}/children`, 'utf8')
+    .trim()
+    .split(' ')
+  for (const pid of children.filter(Boolean)) {
+    const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    if (words.some((word) => commandLine.includes(word))) process.kill(Number(pid), 'SIGKILL')
+  }
+}
+
 function commandOf(cloud: Cloud) {
   return { command: setting(cloud, 'RBDSNAP_RBD_COMMAND').split(' '), user: 'rbdsnap' }
 }
@@ -165,11 +181,13 @@ export function commandWorld(cloud: Cloud): VolumesWorld {
   const conf = setting(cloud, 'RBDSNAP_RBD_CONF')
   return {
     ...hands(cloud.clusters.a),
-    volumes: rbdVolumes({ ...commandOf(cloud), conf, patience, heldMs: 2_000 }),
+    volumes: rbdVolumes({ ...commandOf(cloud), conf, patience, heldMs: 400 }),
     cutOff: (what, when) =>
       faults.add({ service: 'rbd', path: librbdCalls[what], when, does: { is: 'drop' }, times: 1 }),
     hang: () => hang(cloud, 'rbd'),
     withoutConf: () => rbdVolumes({ ...commandOf(cloud), conf: `${conf}.none` }),
+    slowDown: cloud.rbd.slow,
+    killGateway: async () => killChildren('flatten', 'cp'),
     close: async () => faults.clear(),
   }
 }

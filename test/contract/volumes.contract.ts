@@ -36,7 +36,7 @@ export interface VolumesWorld {
   hang?: () => { callOff: () => void }
   /** Each object of a flatten or copy takes that long; 0 for as fast as can be. */
   slowDown?: (operation: 'flatten' | 'copy', perObjectMs: number) => void
-  /** What works for the gateway dies, and what it was doing with it; another takes over. */
+  /** What works for the gateway dies, and what it was doing with it; another takes over, or the adapter has to begin again. */
   killGateway?: () => Promise<void>
   /** A flatten does not die with what works for the gateway. */
   keepsFlattens?: true
@@ -46,6 +46,8 @@ export interface VolumesWorld {
   atStandby?: () => Volumes
   /** In the middle of the clone that comes next, what works for the gateway dies and leaves this. */
   killInClone?: (form: HalfMadeForm) => void
+  /** The pool of the images takes no more, and the gateway can tell. */
+  fillUp?: () => Promise<{ release: () => Promise<void> }>
   /** Whatever token is in use is no longer taken. */
   voidTokens?: () => void | Promise<void>
   /** an adapter whose password is wrong */
@@ -86,6 +88,14 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       const { disk, source } = await frozenDisk()
       const child = inImages()
       await world.clone(source, child)
+      return { disk, source, child }
+    }
+
+    /** One that the adapter made: it is what the adapter flattens. */
+    async function ownClone(): Promise<{ disk: RbdImage; source: RbdSnap; child: RbdImage }> {
+      const { disk, source } = await frozenDisk()
+      const child = inImages()
+      expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
       return { disk, source, child }
     }
 
@@ -241,7 +251,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
 
     describe('a flatten', () => {
       it('cuts the clone from its parent, keeps the bytes, and twice is once', async () => {
-        const { source, child } = await clone()
+        const { source, child } = await ownClone()
         const content = await world.fingerprint(child)
         await untilDone(
           () => volumes.flatten(child, patient()),
@@ -254,7 +264,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       })
 
       it('frees the source also when the clone had its snapshot before', async () => {
-        const { disk, source, child } = await clone()
+        const { disk, source, child } = await ownClone()
         await world.snapshot(at(child, 'snap'), true)
         const content = await world.fingerprint(at(child, 'snap'))
         await untilDone(
@@ -317,8 +327,8 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
 
       it('of a disk that is not there is INSTANCE_GONE', async () => {
         const target = inImages()
-        const work = volumes.ensureCopy(at(inImages(), 's'), temporaryOf(target), target, patient())
-        await expectFailure(work, 'INSTANCE_GONE')
+        const source = at(inImages(), 's')
+        await expectFailure(copy(source, target), 'INSTANCE_GONE')
       })
     })
 
@@ -435,7 +445,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       if (!world.slowDown) return test.skip('this world has no slowDown')
       world.slowDown('flatten', 500)
       world.slowDown('copy', 500)
-      const { source, child } = await clone()
+      const { source, child } = await ownClone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
       expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
@@ -460,7 +470,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
     it('what is being flattened can be removed, at the latest when it is done', async (test) => {
       if (!world.slowDown) return test.skip('this world has no slowDown')
       world.slowDown('flatten', 150)
-      const { disk, source, child } = await clone()
+      const { disk, source, child } = await ownClone()
       expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       await untilDone(
         async () => volumes.ensureAbsent(child, [], patient()),
@@ -476,7 +486,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       if (!world.keepsFlattens || !world.killGateway || !world.slowDown)
         return test.skip('this world has no keepsFlattens, killGateway or slowDown')
       world.slowDown('flatten', 500)
-      const { source, child } = await clone()
+      const { source, child } = await ownClone()
       expect(await volumes.flatten(child, patient())).toMatchObject({ is: 'running' })
       await world.killGateway()
       world.slowDown('flatten', 0)
@@ -490,7 +500,7 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
       if (!world.killGateway || !world.slowDown) return test.skip('this world has no killGateway or slowDown')
       world.slowDown('flatten', 500)
       world.slowDown('copy', 500)
-      const { source, child } = await clone()
+      const { source, child } = await ownClone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
       expect(await volumes.ensureCopy(source, temporary, target, patient())).toMatchObject({ is: 'running' })
@@ -532,6 +542,20 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
         expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
       })
     }
+
+    it('a clone into a full pool is POOL_FULL and is not begun: Ceph would let it wait for room', async (test) => {
+      if (!world.fillUp) return test.skip('this gateway cannot tell how full a pool is')
+      const { source } = await frozenDisk()
+      const child = inImages()
+      const { release } = await world.fillUp()
+      try {
+        await expectFailure(volumes.ensureClone(source, child, patient()), 'POOL_FULL', /full/)
+      } finally {
+        await release()
+      }
+      expect(await world.names(child.pool)).not.toContain(child.image)
+      expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+    })
 
     it('more callers than the gateway takes at once wait for their turn, or leave', async () => {
       const disk = await world.makeDisk()

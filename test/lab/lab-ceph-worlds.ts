@@ -10,7 +10,7 @@ import type { FactsWorld } from '../contract/facts.contract.ts'
 import type { ReaderWorld } from '../contract/reader.contract.ts'
 import type { VolumesWorld } from '../contract/volumes.contract.ts'
 import { type CephLab, diskBytes, hands, managers, mebibyte } from './lab-ceph.ts'
-import { featureOff, unserved } from '../contract/embedded-ceph.ts'
+import { featureOff, killChildren, unserved } from '../contract/embedded-ceph.ts'
 import { until } from './hands.ts'
 import { openProxy } from './proxy.ts'
 
@@ -167,6 +167,8 @@ export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): P
       ...(has.ceph ? { ceph: ['ceph'] } : {}),
     }),
     cutOff: (what, when) => writeFileSync(fault, `${when} ${commands[what]}\n`),
+    killGateway: async () => killChildren('flatten', 'cp'),
+    ...(has.ceph ? { keepsFlattens: true } : {}),
     withoutConf: () => rbdVolumes({ command: ['rbd'], conf: `${given.conf}.none`, user: given.user }),
     withSmallRole: async () => rbdVolumes({ command: ['rbd'], ...(await makeReader(given)) }),
     hang() {
@@ -178,16 +180,6 @@ export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): P
       await given.close()
     },
   }
-}
-
-/** The process that this one has started with that word in its command line. */
-function childWith(word: string): number {
-  const children = readFileSync(`/proc/self/task/${String(process.pid)}/children`, 'utf8')
-    .trim()
-    .split(' ')
-  const found = children.find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(word))
-  if (found === undefined) throw new Error(`no child with ${word}`)
-  return Number(found)
 }
 
 export function readerWorld(given: CephLab): ReaderWorld {
@@ -208,7 +200,7 @@ export function readerWorld(given: CephLab): ReaderWorld {
       await own.write(disk)
       return { snap, bytes }
     },
-    cutOff: () => void process.kill(childWith('export'), 'SIGKILL'),
+    cutOff: () => killChildren('export'),
     close: given.close,
   }
 }

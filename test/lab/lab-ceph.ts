@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { killPart, startPart } from '../../infra/lab/control.ts'
 import type { Lab } from '../../infra/lab/lab.ts'
 import type { RbdImage, RbdSnap } from '../../shared/ports/volumes.ts'
 import type { HalfMadeForm, VolumesWorld } from '../contract/volumes.contract.ts'
@@ -273,22 +273,9 @@ export function managers({ lab, ceph }: CephLab): Managers {
     },
     async killActive() {
       const name = await active()
-      const { stdout } = await run('ceph-conf', [
-        '--conf',
-        lab.ceph.conf,
-        '--name',
-        `mgr.${name}`,
-        '--lookup',
-        'pid_file',
-      ])
-      const pid = Number(readFileSync(stdout.trim(), 'utf8'))
-      const [program = '', ...args] = readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8')
-        .split('\0')
-        .filter(Boolean)
-      process.kill(pid, 'SIGKILL')
+      await killPart(`ceph-mgr-${name}`)
       await until(() => serves(name), 'another manager')
-      spawn(program, args, { detached: true, stdio: 'ignore' }).unref()
-      await sleep(1_000)
+      await startPart(`ceph-mgr-${name}`)
     },
   }
 }

@@ -18,7 +18,7 @@ describe.each([
   { disk: 'clone', boot: bootOnClone },
   { disk: 'flat', boot: bootOnFlatDisk },
 ])('a server on a $disk disk that is tagged snapshot:NAME', ({ disk, boot }) => {
-  it('becomes an image of that name, of one instant, from which a server boots', { timeout: 300_000 }, async () => {
+  it('becomes an image of that name, of one instant, from which a server boots', { timeout: 600_000 }, async () => {
     const { lab, servers, images, engine, tenant } = story
     const { conf, pools } = lab.ceph
     const name = `before-upgrade-${disk}`

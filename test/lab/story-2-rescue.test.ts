@@ -24,13 +24,13 @@ afterAll(async () => {
 })
 afterEach(() => story.engine.delayUpTo(0))
 
-const within = { timeout: 300_000 }
+const within = { timeout: 600_000 }
 
 describe('createImage where Nova meets a Glance that hides locations', () => {
   it('is rescued: Nova fails, and the image becomes active all the same', within, async () => {
     const { servers, images, engine } = story
     const id = await servers.createImage(server, 'rescued')
-    await images.untilActive(id, 180_000)
+    await images.untilActive(id)
     expect(await engine.untilEnded(id)).toMatchObject({ outcome: 'active' })
     await wholeImage(story, id)
     const copy = await story.boot('rescued-again', id)
@@ -44,12 +44,11 @@ describe('createImage where Nova meets a Glance that hides locations', () => {
     const { servers, images, engine } = story
     engine.delayUpTo(ms)
     const id = await servers.createImage(server, `late-${ms}`)
-    await servers.untilIdle(server, 180_000)
+    await servers.untilIdle(server)
     const { run, image } = await waitFor(
       'the run has ended, or Nova had deleted its image before our first step came',
       async () => ({ image: await images.find(id), run: await engine.journal.byRunOrImage(id) }),
       (seen) => (seen.run === null ? seen.image === null : seen.run.outcome !== null),
-      120_000,
     )
     if (run?.outcome === 'active') await wholeImage(story, id)
     else expect(image).toBeNull()

@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => story.close())
 afterEach(() => story.engine.delayUpTo(0))
 
-const within = { timeout: 300_000 }
+const within = { timeout: 600_000 }
 
 describe('createImage where Nova must take the long way: a flat disk whose base image is gone', () => {
   let server = ''
@@ -32,7 +32,7 @@ describe('createImage where Nova must take the long way: a flat disk whose base 
     const id = await servers.createImage(server, 'at-once')
     await images.untilActive(id)
     expect((await servers.show(server))['OS-EXT-STS:task_state']).not.toBeNull()
-    await servers.untilIdle(server, 180_000)
+    await servers.untilIdle(server)
     expect(await engine.untilEnded(id)).toMatchObject({ outcome: 'active', reason: null })
     expect(await wholeImage(story, id)).toMatchObject({ rbdsnap_road: 'clone' })
     expect((await servers.show(server)).fault).toBeUndefined()
@@ -64,8 +64,8 @@ async function endsInOneWholeImage(server: string, ms: number): Promise<void> {
   const { servers, images, engine } = story
   engine.delayUpTo(ms)
   const id = await servers.createImage(server, `late-${ms}`)
-  await images.untilActive(id, 180_000)
-  await servers.untilIdle(server, 180_000)
+  await images.untilActive(id)
+  await servers.untilIdle(server)
   const { outcome } = await engine.untilEnded(id)
   expect(['active', 'nova-did-it']).toContain(outcome)
   const image = await wholeImage(story, id)

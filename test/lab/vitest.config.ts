@@ -6,6 +6,6 @@ export default defineConfig({
     include: ['test/lab/**/*.test.ts'],
     fileParallelism: false,
     testTimeout: 180_000,
-    hookTimeout: 180_000,
+    hookTimeout: 600_000,
   },
 })

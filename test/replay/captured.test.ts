@@ -65,6 +65,7 @@ describe('every notification captured from a real Nova', () => {
       'compute.exception',
       'instance.delete.end',
       'instance.delete.start',
+      'instance.rebuild.start',
       'instance.resize.end',
       'instance.resize.start',
       'instance.resize_confirm.end',
@@ -73,6 +74,7 @@ describe('every notification captured from a real Nova', () => {
       'instance.resize_finish.start',
       'instance.resize_prep.end',
       'instance.resize_prep.start',
+      'instance.shelve_offload.start',
       'instance.shutdown.end',
       'instance.snapshot.end',
     ])

@@ -86,6 +86,8 @@ describe('flatten', () => {
 
   it.each([
     ['is being deleted', server({ taskState: 'deleting' })],
+    ['is being rebuilt', server({ taskState: 'rebuilding' })],
+    ['is being put away', server({ taskState: 'shelving_offloading' })],
     ['is gone', null],
   ])('does not wait for a place when its instance %s: Nova wants the disk', async (_what, now) => {
     const { act, calls, leases } = inSituation({ leases: full, server: now })

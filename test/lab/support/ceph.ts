@@ -25,7 +25,7 @@ export interface Ceph {
 const run = promisify(execFile)
 const largestAnswerBytes = 64 * 1024 * 1024
 
-export function cephOf({ ceph: { conf } }: Pick<Lab, 'ceph'>): Ceph {
+export function cephOf({ ceph: { conf } }: { ceph: Pick<Lab['ceph'], 'conf'> }): Ceph {
   const command =
     (program: string) =>
     async (...args: string[]) =>

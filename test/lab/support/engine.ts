@@ -61,7 +61,7 @@ export async function startEngine(lab: Lab, options: EngineOptions): Promise<Eng
       if (!delays) throw new Error('startEngine was not told that it isDelayable')
       delays.upTo(ms)
     },
-    async untilEnded(image, withinMs = 120_000) {
+    async untilEnded(image, withinMs = 180_000) {
       const run = await waitFor(
         `the run of image ${image} has ended`,
         () => journal.byRunOrImage(image),

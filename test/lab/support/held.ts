@@ -8,6 +8,7 @@ export function untilAt(engine: Engine, server: string, ...steps: RunRecord['mes
     `the run of server ${server} is at ${steps.join(' or ')}`,
     () => engine.journal.latestOf(server),
     (run) => run !== null && steps.includes(run.message.step),
+    120_000,
   ) as Promise<RunRecord>
 }
 

@@ -51,7 +51,7 @@ export function serversOf(lab: Lab, rest: Rest): Servers {
         body: { server },
         headers,
       })
-      await servers.untilStatus(made.server.id, 'ACTIVE', 120_000)
+      await servers.untilStatus(made.server.id, 'ACTIVE')
       return made.server.id
     },
     async find(id) {
@@ -116,7 +116,6 @@ export function serversOf(lab: Lab, rest: Rest): Servers {
         `server ${id} is gone`,
         () => servers.find(id),
         (server) => server === null,
-        120_000,
       )
     },
   }

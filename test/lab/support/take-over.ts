@@ -9,7 +9,7 @@ export const delaysMs = Array.from({ length: 10 }, (_, nth) => nth * 400)
 /** A whole snapshot, so that every function has been called once, as on a cloud that is in use. */
 export async function warmUp({ servers, images, engine }: Story, server: string): Promise<void> {
   await servers.setTag(server, 'snapshot:first')
-  const { id } = await images.untilNamedActive('first', 120_000)
+  const { id } = await images.untilNamedActive('first')
   await engine.untilEnded(id)
   await images.delete(id)
 }

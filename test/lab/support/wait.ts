@@ -3,7 +3,7 @@ export async function waitFor<T>(
   what: string,
   look: () => Promise<T>,
   isIt: (seen: T) => boolean,
-  withinMs = 60_000,
+  withinMs = 180_000,
 ): Promise<T> {
   const endAtMs = Date.now() + withinMs
   for (;;) {
@@ -16,7 +16,7 @@ export async function waitFor<T>(
   }
 }
 
-const lookEveryMs = 250
+const lookEveryMs = 500
 
 export function pause(ms: number): Promise<void> {
   return new Promise((done) => setTimeout(done, ms))
