@@ -1,9 +1,10 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease, isThawed, release } from '../shared/freeze.ts'
+import { guestOf, instanceLease, isThawed, release } from '../shared/freeze.ts'
 import { lambda } from '../shared/lambda.ts'
 import { isOff } from '../shared/server-state.ts'
 import { novaDisk } from '../shared/names.ts'
 import type { Server } from '../shared/ports/compute.ts'
+import type { GuestAt } from '../shared/ports/guest.ts'
 import type { Lease } from '../shared/ports/journal.ts'
 import type { Disk, MessageOf, QuiescePolicy, Wish } from '../shared/run.ts'
 import { homeCluster, type Context, type Outcome, type Ports, type Step } from '../shared/step.ts'
@@ -33,26 +34,30 @@ export const quiesce: Step<'quiesce'> = async (run, ports, ctx) => {
   const now = ctx.clock.nowMs()
   const lease = await ports.leases.take(instanceLease(wish.instance), wish.run, now, now + leaseMs(ctx))
   if (!lease) return { is: 'waiting', inMs: 1_000 }
-  if (lease.freeze) return startOver(wish.instance, lease, ports, ctx)
-  const silence = await silenceOf(wish.instance, policy, ports, ctx)
-  if (silence) {
+  if (lease.freeze) return startOver(lease, ports, ctx)
+  const guest = await reached(server, policy, ports, ctx)
+  if (guest instanceof Failure) {
     await release(lease, ctx.clock.nowMs(), ports)
-    if (policy === 'require') throw silence
-    return go({ is: 'none', why: `the guest could not be frozen: ${silence.words}${doubt}` })
+    if (policy === 'require') throw guest
+    return go({ is: 'none', why: `the guest could not be frozen: ${guest.words}${doubt}` })
   }
-  return freeze(wish, policy, doubt, lease, ports, ctx, go)
+  return freeze(guest, policy, doubt, lease, ports, ctx, go)
 }
 
 /**
  * A channel with nobody behind it: asked before anything is noted, because a freeze that was asked for and not answered has to
  * be taken for a freeze until the guest says that it is none, which this guest never will.
  */
-async function silenceOf(instance: string, policy: QuiescePolicy, ports: Ports, ctx: Context): Promise<Failure | null> {
+async function reached(
+  { id, host }: Server,
+  policy: QuiescePolicy,
+  ports: Ports,
+  ctx: Context,
+): Promise<GuestAt | Failure> {
   if (policy === 'require' && ports.guest.proves !== 'filesystem')
     return new Failure('QUIESCE_UNAVAILABLE', 'RBDSNAP_GUEST stops guests, and does not flush their file systems.')
   try {
-    await ports.guest.reach(instance, ctx.signal)
-    return null
+    return await ports.guest.reach({ instance: id, host }, ctx.signal)
   } catch (error) {
     if (error instanceof Failure) return error
     throw error
@@ -60,7 +65,7 @@ async function silenceOf(instance: string, policy: QuiescePolicy, ports: Ports, 
 }
 
 async function freeze(
-  wish: Wish,
+  guest: GuestAt,
   policy: QuiescePolicy,
   doubt: string,
   lease: Lease,
@@ -69,30 +74,28 @@ async function freeze(
   go: (freeze: MessageOf<'snapshot'>['freeze']) => Outcome<'quiesce'>,
 ): Promise<Outcome<'quiesce'>> {
   const askedAtMs = ctx.clock.nowMs()
-  const asked = await ports.leases.save({ ...lease, freeze: { askedAtMs, isConfirmed: false } })
+  const { instance, host } = guest
+  const asked = await ports.leases.save({ ...lease, freeze: { askedAtMs, isConfirmed: false, host } })
   if (!asked) return { is: 'waiting', inMs: 1_000 }
-  await ports.queue.send(
-    { v: 1, step: 'thaw', instance: wish.instance, epoch: lease.epoch },
-    ctx.settings.freezeBudgetMs,
-  )
+  await ports.queue.send({ v: 1, step: 'thaw', instance, epoch: lease.epoch }, ctx.settings.freezeBudgetMs)
   try {
-    await ports.guest.freeze(wish.instance, askedAtMs + ctx.settings.freezeBudgetMs, ctx.signal)
+    await ports.guest.freeze(guest, askedAtMs + ctx.settings.freezeBudgetMs, ctx.signal)
   } catch (error) {
     // It may have taken effect all the same: thaw, even though the freeze reported an error.
-    await ports.guest.thaw(wish.instance, ctx.signal).catch(() => undefined)
+    await ports.guest.thaw(guest, ctx.signal).catch(() => undefined)
     const isAbsent = error instanceof Failure && error.code === 'QUIESCE_UNAVAILABLE'
     if (isAbsent) await ports.leases.save({ ...asked, holder: null, freeze: null })
     if (!(error instanceof Failure) || policy === 'require') throw error
     return go({ is: 'none', why: `the guest could not be frozen: ${error.words}${doubt}` })
   }
-  const confirmed = await ports.leases.save({ ...asked, freeze: { askedAtMs, isConfirmed: true } })
-  if (!confirmed) return startOver(wish.instance, asked, ports, ctx)
+  const confirmed = await ports.leases.save({ ...asked, freeze: { askedAtMs, isConfirmed: true, host } })
+  if (!confirmed) return startOver(asked, ports, ctx)
   return go({ is: 'frozen', epoch: lease.epoch, askedAtMs })
 }
 
 /** A freeze of an earlier delivery, or of a run that died, is in the way: nobody can vouch for it any more. */
-async function startOver(instance: string, lease: Lease, ports: Ports, ctx: Context): Promise<Outcome<'quiesce'>> {
-  if (await isThawed(instance, ports, ctx)) await release(lease, ctx.clock.nowMs(), ports)
+async function startOver(lease: Lease, ports: Ports, ctx: Context): Promise<Outcome<'quiesce'>> {
+  if (await isThawed(guestOf(lease), ports, ctx)) await release(lease, ctx.clock.nowMs(), ports)
   return { is: 'waiting', inMs: 1_000 }
 }
 

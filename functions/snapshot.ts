@@ -1,8 +1,9 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease, isThawed, release } from '../shared/freeze.ts'
+import { guestOf, instanceLease, isThawed, release } from '../shared/freeze.ts'
 import { isOff } from '../shared/server-state.ts'
 import { lambda } from '../shared/lambda.ts'
 import { sourceSnap } from '../shared/names.ts'
+import type { Lease } from '../shared/ports/journal.ts'
 import type { Consistency, MessageOf } from '../shared/run.ts'
 import { clusterOf, type Context, type Outcome, type Ports, type Step } from '../shared/step.ts'
 
@@ -30,9 +31,9 @@ async function inWindow(
   ctx: Context,
 ): Promise<Outcome<'snapshot'>> {
   const { wish, disk, policy } = run
-  const isOurs = await take(wish.instance, freeze, ports)
+  const ours = await take(wish.instance, freeze, ports)
   const untilMs = freeze.askedAtMs + ctx.settings.freezeBudgetMs
-  const hasHeld = async () => isOurs && ports.guest.hasHeld(wish.instance, untilMs, ctx.signal)
+  const hasHeld = async () => ours !== null && ports.guest.hasHeld(guestOf(ours), untilMs, ctx.signal)
   let before = false
   let after = false
   try {
@@ -60,10 +61,10 @@ async function inWindow(
 }
 
 /** In our epoch, and confirmed: no delivery has asked in it before, so nothing but `quiesce` can have frozen this guest. */
-async function take(instance: string, { epoch, askedAtMs }: Frozen, ports: Ports): Promise<boolean> {
+async function take(instance: string, { epoch }: Frozen, ports: Ports): Promise<Lease | null> {
   const lease = await ports.leases.find(instanceLease(instance))
-  if (lease?.epoch !== epoch || !lease.freeze?.isConfirmed) return false
-  return (await ports.leases.save({ ...lease, freeze: { askedAtMs, isConfirmed: false } })) !== null
+  if (lease?.epoch !== epoch || !lease.freeze?.isConfirmed) return null
+  return ports.leases.save({ ...lease, freeze: { ...lease.freeze, isConfirmed: false } })
 }
 
 /** How long the guest stood still: until now, or until somebody else thawed it. */
@@ -71,7 +72,7 @@ async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: P
   const lease = await ports.leases.find(instanceLease(wish.instance))
   // In another epoch our freeze is over, and another run's may hold.
   const isOurs = lease?.epoch === freeze.epoch && lease.freeze !== null
-  const isOver = isOurs && (await isThawedAtLast(wish.instance, ports, ctx))
+  const isOver = isOurs && (await isThawedAtLast(lease, ports, ctx))
   const now = ctx.clock.nowMs()
   // If it is not over, the armed thaw sees to it.
   if (isOver) await release(lease, now, ports)
@@ -80,9 +81,10 @@ async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: P
 }
 
 /** Once more at once, where that is allowed: the delivery that follows a failure can no longer vouch for the freeze. */
-function isThawedAtLast(instance: string, ports: Ports, ctx: Context): Promise<boolean> {
-  return isThawed(instance, ports, ctx).catch((error: unknown) => {
-    if (error instanceof Failure && error.retryInMs === undefined) return isThawed(instance, ports, ctx)
+function isThawedAtLast(lease: Lease, ports: Ports, ctx: Context): Promise<boolean> {
+  const thaw = () => isThawed(guestOf(lease), ports, ctx)
+  return thaw().catch((error: unknown) => {
+    if (error instanceof Failure && error.retryInMs === undefined) return thaw()
     throw error
   })
 }

@@ -1,6 +1,7 @@
 import { Failure } from '../shared/failures.ts'
-import { instanceLease, isThawed, release } from '../shared/freeze.ts'
+import { guestOf, instanceLease, isThawed, release } from '../shared/freeze.ts'
 import { lambdaThaw } from '../shared/lambda.ts'
+import type { Lease } from '../shared/ports/journal.ts'
 import type { MessageOf } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
 
@@ -24,7 +25,7 @@ export async function thaw(
     await ports.leases.save({ ...lease, untilMs: now + againInMs + lostAfterMs })
     return { againInMs }
   }
-  const heard = await isOver(message.instance, ports, ctx)
+  const heard = await isOver(lease, ports, ctx)
   // The guest may be frozen still, so never stop trying.
   if (heard !== true) return again(heard.retryInMs ?? (ageMs < latestFreezeMs ? 2_000 : 10_000))
   if (!lease.freeze.isConfirmed && ageMs < latestFreezeMs) return again(ctx.settings.freezeBudgetMs)
@@ -32,13 +33,9 @@ export async function thaw(
   return null
 }
 
-async function isOver(
-  instance: string,
-  ports: Ports,
-  ctx: Context,
-): Promise<true | { retryInMs?: number | undefined }> {
+async function isOver(lease: Lease, ports: Ports, ctx: Context): Promise<true | { retryInMs?: number | undefined }> {
   try {
-    return (await isThawed(instance, ports, ctx)) || {}
+    return (await isThawed(guestOf(lease), ports, ctx)) || {}
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     // no agent, nothing frozen

@@ -1,6 +1,6 @@
 import { Failure } from './failures.ts'
 import { fenced } from './fence.ts'
-import { instanceLease } from './freeze.ts'
+import { guestOf, instanceLease } from './freeze.ts'
 import { besides, decide, pipeline, type Decision, type Result, type UndoName } from './pipeline.ts'
 import type { RunRecord, StepRecord } from './ports/journal.ts'
 import {
@@ -128,7 +128,7 @@ async function thawUnexpected({ step, wish }: RunMessage, ports: Ports): Promise
   if (step !== 'quiesce' && step !== 'snapshot') return
   const lease = await ports.leases.find(instanceLease(wish.instance))
   if (!lease || lease.freeze) return
-  await ports.guest.thaw(wish.instance, AbortSignal.timeout(thawMs)).catch(() => undefined)
+  await ports.guest.thaw(guestOf(lease), AbortSignal.timeout(thawMs)).catch(() => undefined)
 }
 
 /** The step's own time is over. */

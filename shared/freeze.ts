@@ -1,3 +1,4 @@
+import type { GuestAt } from './ports/guest.ts'
 import type { Lease } from './ports/journal.ts'
 import { isSaved, isWorkingOnImage } from './server-state.ts'
 import type { Context, Ports } from './step.ts'
@@ -5,6 +6,11 @@ import type { Context, Ports } from './step.ts'
 /** The lease that one freeze at a time is taken under; its epoch tells this freeze from every other. */
 export function instanceLease(instance: string): string {
   return `instance/${instance}`
+}
+
+/** The guest that this lease is about, where it was when it was frozen. */
+export function guestOf({ key, freeze }: Lease): GuestAt {
+  return { instance: key.replace(/^instance\//, ''), host: freeze?.host ?? null }
 }
 
 /** After a thaw: the lease is free again, unless somebody else has it by now. */
@@ -18,14 +24,14 @@ export async function release(lease: Lease, nowMs: number, ports: Pick<Ports, 'l
  * frozen as they went. The answer is then false until it can be asked again.
  */
 export async function isThawed(
-  instance: string,
+  at: GuestAt,
   ports: Pick<Ports, 'guest' | 'compute'>,
   ctx: Pick<Context, 'signal'>,
 ): Promise<boolean> {
-  if ((await ports.guest.thaw(instance, ctx.signal)) === 'thawed') return true
-  const server = await ports.compute.find(instance, ctx.signal)
+  if ((await ports.guest.thaw(at, ctx.signal)) === 'thawed') return true
+  const server = await ports.compute.find(at.instance, ctx.signal)
   if (server && (isSaved(server) || isWorkingOnImage(server))) return false
   // it may have come back while Nova was asked
-  await ports.guest.thaw(instance, ctx.signal)
+  await ports.guest.thaw(at, ctx.signal)
   return true
 }

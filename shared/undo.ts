@@ -1,4 +1,4 @@
-import { instanceLease, isThawed, release } from './freeze.ts'
+import { guestOf, instanceLease, isThawed, release } from './freeze.ts'
 import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
 import type { UndoName } from './pipeline.ts'
 import type { RbdState } from './ports/volumes.ts'
@@ -33,7 +33,7 @@ export const undos: Record<UndoName, Undo> = {
   thaw: async ({ wish }, ports, ctx) => {
     const lease = await ports.leases.find(instanceLease(wish.instance))
     if (lease?.holder !== wish.run || !lease.freeze) return 'undone'
-    if (!(await isThawed(wish.instance, ports, ctx))) return 'later'
+    if (!(await isThawed(guestOf(lease), ports, ctx))) return 'later'
     await release(lease, ctx.clock.nowMs(), ports)
     return 'undone'
   },

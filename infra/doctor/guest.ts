@@ -105,7 +105,7 @@ async function socket(site: Site, signal: AbortSignal): Promise<Verdict> {
 
 async function agentRefuses(socket: string, instance: string, signal: AbortSignal): Promise<string | null> {
   return guestAgent({ socket, timeoutMs: 2_000 })
-    .reach(instance, signal)
+    .reach({ instance, host: null }, signal)
     .then(() => null, wordsOf)
 }
 

@@ -59,12 +59,13 @@ export function guestAgent(options: GuestAgentOptions): Guest {
   return {
     proves: 'filesystem',
 
-    async reach(instance, signal) {
+    async reach({ instance }, signal) {
       const reached = await talk(instance, signal, (ask) => status(ask, instance))
       if (reached === null) throw noChannel(instance)
+      return { instance, host: null }
     },
 
-    async freeze(instance, untilMs, signal) {
+    async freeze({ instance }, untilMs, signal) {
       checkTime(instance, untilMs)
       const isDone = await talk(instance, signal, async (ask) => {
         // a frozen agent refuses to freeze: it allows only sync, ping, info, status and thaw (qga/main.c)
@@ -78,10 +79,10 @@ export function guestAgent(options: GuestAgentOptions): Guest {
     },
 
     // it looks and changes nothing, so it may be late
-    hasHeld: async (instance, _untilMs, signal) =>
+    hasHeld: async ({ instance }, _untilMs, signal) =>
       (await talk(instance, signal, (ask) => status(ask, instance))) === 'frozen',
 
-    async thaw(instance, signal) {
+    async thaw({ instance }, signal) {
       const now = await talk(instance, signal, async (ask) => {
         value(await ask('guest-fsfreeze-thaw'), 'GUEST_UNREACHABLE', instance)
         return status(ask, instance)

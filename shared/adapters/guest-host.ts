@@ -1,5 +1,6 @@
 import { Failure } from '../failures.ts'
 import type { Compute, Server } from '../ports/compute.ts'
+import type { GuestAt } from '../ports/guest.ts'
 import { isOff, isSaved, isWorkingOnImage } from '../server-state.ts'
 import { quote } from './http.ts'
 import { outOfTime } from './wait.ts'
@@ -17,49 +18,41 @@ export function checkTime(instance: string, untilMs: number): void {
 }
 
 export type OnHost = <T>(
-  instance: string,
+  at: GuestAt,
   signal: AbortSignal,
   ask: (host: string) => Promise<T | 'not here'>,
 ) => Promise<T | 'nowhere'>
 
 /**
- * Asks the hypervisor that has the instance, which is Nova's to say. Where it was a moment ago is asked first, because the
- * window of a freeze has no time for Nova; a hypervisor that has not got it, as after a migration, makes Nova be asked again.
+ * Asks the hypervisor that has the instance. Where it was a moment ago is asked first: the window of a freeze has no time for
+ * Nova, and a thaw must not wait for one that is down. Nova is asked where it is when that hypervisor has not got it, as
+ * after a migration, or does not answer, as before an evacuation.
  * `nowhere`: Nova agrees that it does not run. When Nova says that it does, nobody knows: GUEST_UNREACHABLE.
  */
 export function onHost(compute: Pick<Compute, 'find'>): OnHost {
-  const known = new Map<string, string>()
-
-  return async (instance, signal, ask) => {
+  return async ({ instance, host }, signal, ask) => {
     checkInstance(instance)
-    const last = known.get(instance)
-    known.delete(instance)
-    const here = last === undefined ? 'not here' : await ask(last)
-    if (last !== undefined && here !== 'not here') {
-      remember(instance, last)
-      return here
-    }
-    const server = await compute.find(instance, signal)
+    const here = host === null ? 'not here' : await ask(host).catch(silent)
+    if (!(here instanceof Failure) && here !== 'not here') return here
+    const server = await compute.find(instance, signal).catch((error: unknown) => {
+      throw here instanceof Failure ? here : error
+    })
     if (!server?.host) return 'nowhere'
-    const said = await ask(server.host)
-    if (said !== 'not here') {
-      remember(instance, server.host)
-      return said
-    }
+    if (here instanceof Failure && server.host === host) throw here
+    const said = server.host === host ? 'not here' : await ask(server.host)
+    if (said !== 'not here') return said
     const now = await compute.find(instance, signal)
     if (!now || !mayRun(now)) return 'nowhere'
     const states = `${now.vmState}${now.taskState === null ? '' : `, ${now.taskState}`}`
     const words = `instance ${instance} does not run on ${server.host}, and Nova says that it is ${states}`
     throw new Failure('GUEST_UNREACHABLE', words)
   }
-
-  function remember(instance: string, host: string): void {
-    if (known.size >= mostKnown) known.clear()
-    known.set(instance, host)
-  }
 }
 
-const mostKnown = 1_000
+function silent(error: unknown): Failure {
+  if (error instanceof Failure && error.code === 'GUEST_UNREACHABLE') return error
+  throw error
+}
 
 /** A paused one keeps its memory, and a freeze in it, and cannot be asked. */
 function mayRun(server: Server): boolean {

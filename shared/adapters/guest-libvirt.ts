@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers'
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { Compute } from '../ports/compute.ts'
-import type { Guest } from '../ports/guest.ts'
+import type { Guest, GuestAt } from '../ports/guest.ts'
 import { checkTime, onHost } from './guest-host.ts'
 import { parseJson, quote } from './http.ts'
 import { outOfTime } from './wait.ts'
@@ -27,46 +27,48 @@ const answer = z.object({ return: z.union([z.string(), z.number()]) })
  */
 export function guestLibvirt(options: GuestLibvirtOptions, compute: Pick<Compute, 'find'>): Guest {
   const on = onHost(compute)
-  const ask = (command: Command, instance: string, signal: AbortSignal) =>
-    on(instance, signal, async (host) => {
+  const ask = (command: Command, at: GuestAt, signal: AbortSignal) =>
+    on(at, signal, async (host) => {
+      const { instance } = at
       const uri = options.uri.replaceAll('{host}', host)
       const what = `instance ${instance}: libvirt at ${uri}`
       const said = await virsh(uri, instance, command, options.timeoutMs, signal, what)
       if (said.code !== 0) return refused(what, said.stderr)
       const read = answer.safeParse(parseJson(said.stdout))
-      if (read.success) return { value: read.data.return }
+      if (read.success) return { value: read.data.return, host }
       throw new Failure('ANSWER_UNREADABLE', `${what}: the guest agent answered ${command} with ${quote(said.stdout)}`)
     })
 
-  async function here(command: Command, instance: string, signal: AbortSignal): Promise<string | number> {
-    const said = await ask(command, instance, signal)
-    if (said === 'nowhere') throw new Failure('GUEST_UNREACHABLE', `instance ${instance} does not run`)
-    return said.value
+  async function here(command: Command, at: GuestAt, signal: AbortSignal) {
+    const said = await ask(command, at, signal)
+    if (said === 'nowhere') throw new Failure('GUEST_UNREACHABLE', `instance ${at.instance} does not run`)
+    return said
   }
 
   return {
     proves: 'filesystem',
 
-    async reach(instance, signal) {
-      await here('guest-fsfreeze-status', instance, signal)
+    async reach(at, signal) {
+      const { host } = await here('guest-fsfreeze-status', at, signal)
+      return { instance: at.instance, host }
     },
 
-    async freeze(instance, untilMs, signal) {
+    async freeze(at, untilMs, signal) {
       // a frozen agent refuses to freeze (qga/main.c)
-      if ((await here('guest-fsfreeze-status', instance, signal)) === 'frozen') return
-      checkTime(instance, untilMs)
-      const count = await here('guest-fsfreeze-freeze', instance, signal)
-      if (count === 0) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance}: no file system can be frozen`)
+      if ((await here('guest-fsfreeze-status', at, signal)).value === 'frozen') return
+      checkTime(at.instance, untilMs)
+      const { value } = await here('guest-fsfreeze-freeze', at, signal)
+      if (value === 0) throw new Failure('QUIESCE_UNAVAILABLE', `instance ${at.instance}: no file system can be frozen`)
     },
 
     // it looks and changes nothing, so it may be late
-    async hasHeld(instance, _untilMs, signal) {
-      const said = await ask('guest-fsfreeze-status', instance, signal)
+    async hasHeld(at, _untilMs, signal) {
+      const said = await ask('guest-fsfreeze-status', at, signal)
       return said !== 'nowhere' && said.value === 'frozen'
     },
 
-    async thaw(instance, signal) {
-      const said = await ask('guest-fsfreeze-thaw', instance, signal)
+    async thaw(at, signal) {
+      const said = await ask('guest-fsfreeze-thaw', at, signal)
       return said === 'nowhere' ? 'unheard' : 'thawed'
     },
   }

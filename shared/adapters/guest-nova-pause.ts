@@ -68,15 +68,15 @@ export function guestNovaPause(
   return {
     proves: 'crash',
 
-    async reach(instance, signal) {
+    async reach({ instance }, signal) {
       checkInstance(instance)
       const server = await compute.find(instance, signal)
-      if (server?.vmState === 'active' && server.taskState === null) return
+      if (server?.vmState === 'active' && server.taskState === null) return { instance, host: null }
       const words = server ? `is ${server.vmState}, ${server.taskState ?? 'no task'}` : 'is gone'
       throw new Failure('QUIESCE_UNAVAILABLE', `instance ${instance} ${words}: Nova does not pause it`)
     },
 
-    async freeze(instance, untilMs, signal) {
+    async freeze({ instance }, untilMs, signal) {
       checkInstance(instance)
       checkTime(instance, untilMs)
       const isAccepted = await act('pause', instance, signal)
@@ -86,13 +86,13 @@ export function guestNovaPause(
       throw new Failure(isAccepted ? 'GUEST_UNREACHABLE' : 'QUIESCE_UNAVAILABLE', `instance ${instance} ${why}`)
     },
 
-    async hasHeld(instance, _untilMs, signal) {
+    async hasHeld({ instance }, _untilMs, signal) {
       checkInstance(instance)
       const server = await compute.find(instance, signal)
       return server?.vmState === 'paused' && (await isOurs(instance, signal))
     },
 
-    async thaw(instance, signal) {
+    async thaw({ instance }, signal) {
       checkInstance(instance)
       const before = await settled(instance, signal)
       if (!before) return 'unheard'

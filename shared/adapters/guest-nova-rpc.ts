@@ -1,6 +1,6 @@
 import { Failure } from '../failures.ts'
 import type { Compute } from '../ports/compute.ts'
-import type { Guest } from '../ports/guest.ts'
+import type { Guest, GuestAt } from '../ports/guest.ts'
 import { onHost } from './guest-host.ts'
 import { quote } from './http.ts'
 import type { Call, Reply } from './nova-rpc.ts'
@@ -25,9 +25,9 @@ export function guestNovaRpc(rpc: NovaRpc, compute: Pick<Compute, 'find'>): Gues
   const on = onHost(compute)
   let spoken = 0
 
-  const ask = (method: Call['method'], instance: string, signal: AbortSignal, untilMs?: number) =>
-    on(instance, signal, async (host) => {
-      const reply = await inItsVersion(host, { method, instance, untilMs }, signal)
+  const ask = (method: Call['method'], at: GuestAt, signal: AbortSignal, untilMs?: number) =>
+    on(at, signal, async (host) => {
+      const reply = await inItsVersion(host, { method, instance: at.instance, untilMs }, signal)
       return isNotHere(reply) ? 'not here' : { host, reply }
     })
 
@@ -44,36 +44,38 @@ export function guestNovaRpc(rpc: NovaRpc, compute: Pick<Compute, 'find'>): Gues
 
   async function here(...about: Parameters<typeof ask>): Promise<Heard> {
     const heard = await ask(...about)
-    if (heard === 'nowhere') throw new Failure('GUEST_UNREACHABLE', `instance ${about[1]} does not run`)
+    if (heard === 'nowhere') throw new Failure('GUEST_UNREACHABLE', `instance ${about[1].instance} does not run`)
     return heard
   }
 
   return {
     proves: 'filesystem',
 
-    async reach(instance, signal) {
-      mustBeDone(instance, await here('unquiesce_instance', instance, signal))
+    async reach(at, signal) {
+      const heard = await here('unquiesce_instance', at, signal)
+      mustBeDone(at, heard)
+      return { instance: at.instance, host: heard.host }
     },
 
-    async freeze(instance, untilMs, signal) {
-      const heard = await here('quiesce_instance', instance, signal, untilMs)
-      if (!saysFrozen(heard.reply)) mustBeDone(instance, heard)
+    async freeze(at, untilMs, signal) {
+      const heard = await here('quiesce_instance', at, signal, untilMs)
+      if (!saysFrozen(heard.reply)) mustBeDone(at, heard)
     },
 
-    async hasHeld(instance, untilMs, signal) {
+    async hasHeld(at, untilMs, signal) {
       if (Date.now() > untilMs) return false
-      const heard = await ask('quiesce_instance', instance, signal, untilMs)
+      const heard = await ask('quiesce_instance', at, signal, untilMs)
       if (heard === 'nowhere') return false
       // an agent before 7.0 does not say why; that its freeze is not forbidden for good is known from the freeze that was made
       if (saysFrozen(heard.reply) || saysDisabled(heard.reply)) return true
-      mustBeDone(instance, heard)
+      mustBeDone(at, heard)
       return false
     },
 
-    async thaw(instance, signal) {
-      const heard = await ask('unquiesce_instance', instance, signal)
+    async thaw(at, signal) {
+      const heard = await ask('unquiesce_instance', at, signal)
       if (heard === 'nowhere') return 'unheard'
-      mustBeDone(instance, heard)
+      mustBeDone(at, heard)
       return 'thawed'
     },
   }
@@ -101,7 +103,7 @@ function isNotHere(reply: Reply): boolean {
 
 const withoutAgent = ['QemuGuestAgentNotEnabled', 'InstanceQuiesceNotSupported', 'NotImplementedError', 'NoSuchMethod']
 
-function mustBeDone(instance: string, { host, reply }: Heard): void {
+function mustBeDone({ instance }: GuestAt, { host, reply }: Heard): void {
   if (reply.is === 'done') return
   const cannot = withoutAgent.includes(reply.error) || saysDisabled(reply) || reply.error === 'UnsupportedVersion'
   const words = `instance ${instance}: nova-compute on ${host} answered ${reply.error}: ${lastWords(reply.words)}`

@@ -53,8 +53,11 @@ export interface Lease {
   holder: string | null
   epoch: number
   untilMs: number
-  /** `askedAtMs` is noted before the freeze is sent; `isConfirmed` after its answer. Null: nothing frozen by us. */
-  freeze: { askedAtMs: number; isConfirmed: boolean } | null
+  /**
+   * `askedAtMs` is noted before the freeze is sent, `isConfirmed` after its answer; `host` is where the guest was then
+   * (shared/ports/guest.ts). Null: nothing frozen by us.
+   */
+  freeze: { askedAtMs: number; isConfirmed: boolean; host: string | null } | null
   /** when the last freeze was over, and which: how long a guest stood still is told from this, also when the dead man thawed it */
   thawed: { epoch: number; atMs: number } | null
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Compute } from '../../shared/ports/compute.ts'
 import { expectFailure, patient, untilDone } from './outcome.ts'
 
@@ -14,6 +14,9 @@ export interface ComputeWorld {
   stop(instance: string): Promise<void>
   remove(instance: string): Promise<void>
   close(): Promise<void>
+
+  /** where running guests cost something: those of a test go before the next one */
+  removeServers?: () => Promise<void>
 
   cutOff?: (method: 'GET' | 'DELETE', when: 'before' | 'after') => void
   /** The next call is answered with this status, and with this body or one of Nova's own words. */
@@ -31,6 +34,7 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       world = await make()
       compute = world.compute
     }, 60_000)
+    afterEach(() => world.removeServers?.())
     afterAll(() => world.close(), 120_000)
 
     it('shows a server of any project as it is', async () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Guest } from '../../shared/ports/guest.ts'
+import type { Guest, GuestAt } from '../../shared/ports/guest.ts'
 import { codeOf, expectFailure, patient, untilDone } from './outcome.ts'
 
 export interface GuestWorld {
@@ -26,6 +26,7 @@ export interface GuestWorld {
   heldByAnother?: (instance: string) => Promise<void>
 }
 
+const at = (instance: string): GuestAt => ({ instance, host: null })
 const soon = () => Date.now() + 60_000
 
 export function describeGuest(name: string, make: () => Promise<GuestWorld>): void {
@@ -40,65 +41,65 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
 
     it('is reached, freezes, and is frozen until it is thawed', async () => {
       const id = await world.makeServer('on')
-      await guest.reach(id, patient())
-      expect(await world.isFrozen(id)).toBe(false)
-      await guest.freeze(id, soon(), patient())
-      expect([await guest.hasHeld(id, soon(), patient()), await world.isFrozen(id)]).toEqual([true, true])
-      expect([await guest.hasHeld(id, soon(), patient()), await world.isFrozen(id)]).toEqual([true, true])
-      expect([await guest.thaw(id, patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
+      const where = await guest.reach(at(id), patient())
+      expect([where.instance, await world.isFrozen(id)]).toEqual([id, false])
+      await guest.freeze(where, soon(), patient())
+      expect([await guest.hasHeld(where, soon(), patient()), await world.isFrozen(id)]).toEqual([true, true])
+      expect([await guest.hasHeld(where, soon(), patient()), await world.isFrozen(id)]).toEqual([true, true])
+      expect([await guest.thaw(where, patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
     })
 
     it('frozen already is success, and one thaw ends it', async () => {
       const id = await world.makeServer('on')
-      await guest.freeze(id, soon(), patient())
-      await guest.freeze(id, soon(), patient())
+      await guest.freeze(at(id), soon(), patient())
+      await guest.freeze(at(id), soon(), patient())
       if (world.freezes) expect((await world.freezes(id)).count).toBe(1)
-      await guest.thaw(id, patient())
+      await guest.thaw(at(id), patient())
       expect(await world.isFrozen(id)).toBe(false)
     })
 
     it('is thawed twice, or without a freeze, without harm', async () => {
       const id = await world.makeServer('on')
-      expect(await guest.thaw(id, patient())).toBe('thawed')
-      await guest.freeze(id, soon(), patient())
-      await guest.thaw(id, patient())
-      expect(await guest.thaw(id, patient())).toBe('thawed')
+      expect(await guest.thaw(at(id), patient())).toBe('thawed')
+      await guest.freeze(at(id), soon(), patient())
+      await guest.thaw(at(id), patient())
+      expect(await guest.thaw(at(id), patient())).toBe('thawed')
       expect(await world.isFrozen(id)).toBe(false)
     })
 
     it('that somebody thawed has not held, and is thawed after that answer', async () => {
       const id = await world.makeServer('on')
-      await guest.freeze(id, soon(), patient())
-      await guest.thaw(id, patient())
-      expect(await guest.hasHeld(id, soon(), patient())).toBe(false)
-      await guest.thaw(id, patient())
+      await guest.freeze(at(id), soon(), patient())
+      await guest.thaw(at(id), patient())
+      expect(await guest.hasHeld(at(id), soon(), patient())).toBe(false)
+      await guest.thaw(at(id), patient())
       expect(await world.isFrozen(id)).toBe(false)
     })
 
     it('is not frozen by a caller who comes too late', async () => {
       const id = await world.makeServer('on')
-      await guest.reach(id, patient())
-      await expectFailure(guest.freeze(id, Date.now() - 1, patient()), 'TIMEOUT')
-      expect(await guest.hasHeld(id, Date.now() - 1, patient())).toBe(false)
+      await guest.reach(at(id), patient())
+      await expectFailure(guest.freeze(at(id), Date.now() - 1, patient()), 'TIMEOUT')
+      expect(await guest.hasHeld(at(id), Date.now() - 1, patient())).toBe(false)
       expect(await world.isFrozen(id)).toBe(false)
     })
 
     it('without an agent can be neither reached nor frozen, and needs no thaw', async (test) => {
       if (world.needsNoAgent) return test.skip('this world needs no agent')
       const id = await world.makeServer('none')
-      await expectFailure(guest.reach(id, patient()), 'QUIESCE_UNAVAILABLE')
-      await expectFailure(guest.freeze(id, soon(), patient()), 'QUIESCE_UNAVAILABLE')
+      await expectFailure(guest.reach(at(id), patient()), 'QUIESCE_UNAVAILABLE')
+      await expectFailure(guest.freeze(at(id), soon(), patient()), 'QUIESCE_UNAVAILABLE')
       // one way knows that there is no agent, another only that nobody is there
-      expect(['ok', 'QUIESCE_UNAVAILABLE']).toContain(await codeOf(guest.thaw(id, patient())))
+      expect(['ok', 'QUIESCE_UNAVAILABLE']).toContain(await codeOf(guest.thaw(at(id), patient())))
     })
 
     it('that was powered off needs no thaw', async (test) => {
       if (!world.stop) return test.skip('this world has no stop')
       const id = await world.makeServer('on')
-      await guest.freeze(id, soon(), patient())
+      await guest.freeze(at(id), soon(), patient())
       await world.stop(id)
       const said = await untilDone(
-        () => guest.thaw(id, patient()),
+        () => guest.thaw(at(id), patient()),
         (answer) => answer === 'unheard',
       )
       expect(said).toBe('unheard')
@@ -107,40 +108,40 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
     it('that was paused while it was frozen is GUEST_UNREACHABLE until it runs again', async (test) => {
       if (!world.pause) return test.skip('this world has no pause')
       const id = await world.makeServer('on')
-      await guest.freeze(id, soon(), patient())
+      await guest.freeze(at(id), soon(), patient())
       await world.pause(id, true)
-      await expectFailure(guest.thaw(id, patient()), 'GUEST_UNREACHABLE')
+      await expectFailure(guest.thaw(at(id), patient()), 'GUEST_UNREACHABLE')
       await world.pause(id, false)
       expect(await world.isFrozen(id)).toBe(true)
-      expect([await guest.thaw(id, patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
+      expect([await guest.thaw(at(id), patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
     })
 
     it('that somebody else stopped is not let go', async (test) => {
       if (!world.heldByAnother) return test.skip('this world has no heldByAnother')
       const id = await world.makeServer('on')
       await world.heldByAnother(id)
-      await expectFailure(guest.reach(id, patient()), 'QUIESCE_UNAVAILABLE')
-      await expectFailure(guest.freeze(id, soon(), patient()), 'QUIESCE_UNAVAILABLE')
-      expect(await guest.hasHeld(id, soon(), patient())).toBe(false)
-      expect([await guest.thaw(id, patient()), await world.isFrozen(id)]).toEqual(['thawed', true])
+      await expectFailure(guest.reach(at(id), patient()), 'QUIESCE_UNAVAILABLE')
+      await expectFailure(guest.freeze(at(id), soon(), patient()), 'QUIESCE_UNAVAILABLE')
+      expect(await guest.hasHeld(at(id), soon(), patient())).toBe(false)
+      expect([await guest.thaw(at(id), patient()), await world.isFrozen(id)]).toEqual(['thawed', true])
     })
 
     it('whose agent does not answer is GUEST_UNREACHABLE', async (test) => {
       if (world.needsNoAgent) return test.skip('this world needs no agent')
       const id = await world.makeServer('stopped')
-      await expectFailure(guest.reach(id, patient()), 'GUEST_UNREACHABLE')
-      await expectFailure(guest.thaw(id, patient()), 'GUEST_UNREACHABLE')
-      await expectFailure(guest.freeze(id, soon(), patient()), 'GUEST_UNREACHABLE')
+      await expectFailure(guest.reach(at(id), patient()), 'GUEST_UNREACHABLE')
+      await expectFailure(guest.thaw(at(id), patient()), 'GUEST_UNREACHABLE')
+      await expectFailure(guest.freeze(at(id), soon(), patient()), 'GUEST_UNREACHABLE')
     })
 
     it('whose freeze is never answered may be frozen, and can be thawed', async (test) => {
       if (!world.neverAnswersFreeze) return test.skip('this world has no neverAnswersFreeze')
       const id = await world.makeServer('on')
       await world.neverAnswersFreeze(id, true)
-      await expectFailure(guest.freeze(id, soon(), patient()), 'GUEST_UNREACHABLE')
+      await expectFailure(guest.freeze(at(id), soon(), patient()), 'GUEST_UNREACHABLE')
       expect(await world.isFrozen(id)).toBe(true)
       await world.neverAnswersFreeze(id, false)
-      await guest.thaw(id, patient())
+      await guest.thaw(at(id), patient())
       expect(await world.isFrozen(id)).toBe(false)
     })
 
@@ -148,30 +149,30 @@ export function describeGuest(name: string, make: () => Promise<GuestWorld>): vo
       if (!world.halfARequest) return test.skip('this world has no halfARequest')
       const id = await world.makeServer('on')
       await world.halfARequest(id)
-      await guest.freeze(id, soon(), patient())
+      await guest.freeze(at(id), soon(), patient())
       await world.halfARequest(id)
-      expect(await guest.hasHeld(id, soon(), patient())).toBe(true)
-      await guest.thaw(id, patient())
+      expect(await guest.hasHeld(at(id), soon(), patient())).toBe(true)
+      await guest.thaw(at(id), patient())
     })
 
     it('callers at the same time do not harm each other', async () => {
       const id = await world.makeServer('on')
-      const freezes = await Promise.allSettled(Array.from({ length: 5 }, () => guest.freeze(id, soon(), patient())))
+      const freezes = await Promise.allSettled(Array.from({ length: 5 }, () => guest.freeze(at(id), soon(), patient())))
       expect(freezes.some(({ status }) => status === 'fulfilled')).toBe(true)
       if (world.freezes) expect((await world.freezes(id)).count).toBe(1)
-      await Promise.allSettled([guest.thaw(id, patient()), guest.thaw(id, patient())])
-      expect([await guest.thaw(id, patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
+      await Promise.allSettled([guest.thaw(at(id), patient()), guest.thaw(at(id), patient())])
+      expect([await guest.thaw(at(id), patient()), await world.isFrozen(id)]).toEqual(['thawed', false])
     })
 
     it('ends with its caller', async (test) => {
-      await expectFailure(guest.freeze(randomUUID(), soon(), AbortSignal.abort()), 'TIMEOUT')
+      await expectFailure(guest.freeze(at(randomUUID()), soon(), AbortSignal.abort()), 'TIMEOUT')
       if (world.needsNoAgent) return test.skip('this world needs no agent')
       const id = await world.makeServer('stopped')
-      await expectFailure(guest.reach(id, AbortSignal.timeout(50)), 'TIMEOUT')
+      await expectFailure(guest.reach(at(id), AbortSignal.timeout(50)), 'TIMEOUT')
     })
 
     it.each(['../../run/docker', '', `${randomUUID()}/..`])('%j is not an instance', async (id) => {
-      await expectFailure(guest.freeze(id, soon(), patient()), 'BAD_REQUEST')
+      await expectFailure(guest.freeze(at(id), soon(), patient()), 'BAD_REQUEST')
     })
   })
 }

@@ -239,7 +239,10 @@ export function describeJournal(name: string, make: () => Promise<JournalWays>):
       const lease = (await first.leases.take('k', 'a', 0, 100)) as Lease
       await first.leases.take('other', 'a', 0, 100)
       expect(await second.leases.frozen()).toEqual([])
-      const frozen = await first.leases.save({ ...lease, freeze: { askedAtMs: 5, isConfirmed: false } })
+      const frozen = await first.leases.save({
+        ...lease,
+        freeze: { askedAtMs: 5, isConfirmed: false, host: 'compute-01' },
+      })
       expect(await second.leases.frozen()).toEqual([frozen])
       await first.leases.save({ ...(frozen as Lease), freeze: null })
       expect(await second.leases.frozen()).toEqual([])

@@ -70,10 +70,11 @@ export function fakeGuests(clock: Clock, holderOf: (instance: string) => string 
 
   const port: Guest = heeding<Guest>({
     proves: 'filesystem',
-    async reach(instance) {
+    async reach({ instance }) {
       answering(instance)
+      return { instance, host: null }
     },
-    async freeze(instance, untilMs) {
+    async freeze({ instance }, untilMs) {
       if (clock.nowMs() > untilMs) throw new Failure('TIMEOUT', 'too late')
       const found = answering(instance)
       // The agent is not asked again, but somebody meant to: two freezes at a time.
@@ -81,7 +82,7 @@ export function fakeGuests(clock: Clock, holderOf: (instance: string) => string 
       else begin(found, instance)
     },
     /** as by Nova's RPC, the worse of the two: it finds out by freezing */
-    async hasHeld(instance, untilMs) {
+    async hasHeld({ instance }, untilMs) {
       const found = vm(instance)
       if (!hasChannel(found) || clock.nowMs() > untilMs) return false
       mustAnswer(found, instance)
@@ -89,7 +90,7 @@ export function fakeGuests(clock: Clock, holderOf: (instance: string) => string 
       begin(found, instance)
       return false
     },
-    async thaw(instance) {
+    async thaw({ instance }) {
       const found = vms.get(instance)
       if (!hasChannel(found)) return 'unheard'
       mustAnswer(found, instance)

@@ -23,9 +23,7 @@ export interface Told {
 
 export interface Liar {
   url: string
-  /** requests since it was last told to lie */
   heard: () => number
-  tell: (told: Told | null) => void
   close: () => Promise<void>
 }
 
@@ -35,8 +33,7 @@ interface Answer {
   body: Buffer
 }
 
-export async function liar(target: string): Promise<Liar> {
-  let told: Told | null = null
+export async function liar(target: string, told: Told | null): Promise<Liar> {
   let heard = 0
   const to = new URL(target)
 
@@ -56,10 +53,6 @@ export async function liar(target: string): Promise<Liar> {
   return {
     url: `http://127.0.0.1:${port}${to.pathname.replace(/\/$/, '')}`,
     heard: () => heard,
-    tell(next) {
-      told = next
-      heard = 0
-    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())

@@ -40,7 +40,7 @@ function pick<T>(from: readonly T[], ...of: number[]): T | undefined {
 }
 
 /** Two things lost in a row may each wait for the sweep. */
-const leeway: Leeway = { thawMs: 2 * oneQueuePeriod.thawMs + 2 * 60_000 }
+const leeway: Leeway = { thawMs: 2 * oneQueuePeriod.thawMs + 2 * 60_000, mayGoOn: true }
 const singles = new Map<string, Case[]>()
 
 async function tryPair(pair: number) {

@@ -3,6 +3,7 @@ import { readLab } from '../../infra/lab/lab.ts'
 import { readBusUrl } from '../../shared/adapters/bus-url.ts'
 import { guestNovaRpc } from '../../shared/adapters/guest-nova-rpc.ts'
 import { novaRpc } from '../../shared/adapters/nova-rpc-bus.ts'
+import type { GuestAt } from '../../shared/ports/guest.ts'
 import { expectFailure, patient, untilDone } from '../contract/outcome.ts'
 import { server } from '../unit/given.ts'
 import { guestScene, rpcGuest } from './lab-guest.ts'
@@ -11,6 +12,7 @@ import { guestScene, rpcGuest } from './lab-guest.ts'
 const lab = readLab()
 const scene = guestScene(lab)
 afterAll(() => scene.close())
+const at = (instance: string): GuestAt => ({ instance, host: null })
 const soon = () => Date.now() + 60_000
 const bus = readBusUrl(lab.env['RBDSNAP_BUS_URL'] ?? lab.bus.url)
 
@@ -18,12 +20,16 @@ describe('an agent that hangs after it was reached', () => {
   it('is frozen when it goes on, long after the call was given up, and the thaw is answered after that', async () => {
     const guest = rpcGuest(lab)
     const instance = await scene.server('on')
-    await guest.reach(instance, patient())
+    await guest.reach(at(instance), patient())
     await scene.inGuest(instance, 'killall -STOP qemu-ga; sleep 25; killall -CONT qemu-ga')
-    await expectFailure(guest.freeze(instance, soon(), patient()), 'GUEST_UNREACHABLE', /did not answer within 5000 ms/)
-    await expectFailure(guest.thaw(instance, patient()), 'GUEST_UNREACHABLE')
+    await expectFailure(
+      guest.freeze(at(instance), soon(), patient()),
+      'GUEST_UNREACHABLE',
+      /did not answer within 5000 ms/,
+    )
+    await expectFailure(guest.thaw(at(instance), patient()), 'GUEST_UNREACHABLE')
     const thawed = await untilDone(
-      () => guest.thaw(instance, patient()),
+      () => guest.thaw(at(instance), patient()),
       (said) => said === 'thawed',
       10_000,
     )
@@ -41,26 +47,26 @@ describe('the bus', () => {
 
   it('says at once that no nova-compute listens', async () => {
     const startedAtMs = Date.now()
-    await expectFailure(nowhere().reach(id, patient()), 'GUEST_UNREACHABLE', /no nova-compute listens on the queue/)
+    await expectFailure(nowhere().reach(at(id), patient()), 'GUEST_UNREACHABLE', /no nova-compute listens on the queue/)
     expect(Date.now() - startedAtMs).toBeLessThan(2_000)
   })
 
   it('says at once that an exchange leads nowhere', async () => {
     const startedAtMs = Date.now()
     const guest = nowhere({ exchange: 'amq.topic' }, lab.libvirt.hypervisor)
-    await expectFailure(guest.reach(id, patient()), 'GUEST_UNREACHABLE')
+    await expectFailure(guest.reach(at(id), patient()), 'GUEST_UNREACHABLE')
     expect(Date.now() - startedAtMs).toBeLessThan(2_000)
   })
 
   it('is asked at another node when the first one is down', async () => {
     const guest = rpcGuest(lab, { bus: { urls: ['amqp://a:b@127.0.0.1:9/%2F', ...bus.urls], nodes: bus.nodes } })
-    await guest.reach(await scene.server('on'), patient())
+    await guest.reach(at(await scene.server('on')), patient())
   })
 
   it('that refuses us is GUEST_UNREACHABLE, without a word of the password', async () => {
     const wrong = { urls: bus.urls.map((url) => url.replace(/:[^:@/]+@/, ':s3cret-of-nobody@')), nodes: bus.nodes }
     const failure: unknown = await nowhere({ bus: wrong })
-      .reach(id, patient())
+      .reach(at(id), patient())
       .catch((error: unknown) => error)
     expect(failure).toMatchObject({
       code: 'GUEST_UNREACHABLE',
@@ -72,8 +78,8 @@ describe('the bus', () => {
   it('is connected to anew after a rest', async () => {
     const guest = rpcGuest(lab)
     const instance = await scene.server('on')
-    await guest.reach(instance, patient())
+    await guest.reach(at(instance), patient())
     await new Promise((done) => setTimeout(done, 7_000))
-    await guest.reach(instance, patient())
+    await guest.reach(at(instance), patient())
   })
 })

@@ -267,6 +267,9 @@ export async function computeWorld(lab: Lab): Promise<ComputeWorld> {
     answer: (status, body) => proxy.answer(status, body === undefined ? no(status) : JSON.stringify(body), json),
     hang: proxy.hang,
     voidTokens: () => proxy.answer(401, no(401), json),
+    async removeServers() {
+      await Promise.all(servers.map((id) => project.owner('DELETE', `${lab.nova}/servers/${id}`)))
+    },
     async close() {
       await proxy.close()
       await Promise.all(servers.map((id) => hands.remove(id)))

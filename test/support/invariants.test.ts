@@ -23,21 +23,21 @@ describe('an invariant sees', () => {
       async (at) => {
         await freezeArmed(at)
         at.world.clock.advanceTo(at.world.clock.nowMs() + 60_000)
-        await at.world.ports.guest.thaw(at.server.id, signal)
+        await at.world.ports.guest.thaw({ instance: at.server.id, host: null }, signal)
       },
     ],
     [
       'I2: a freeze with no thaw armed',
       async ({ world, server }) => {
-        await world.ports.guest.freeze(server.id, Infinity, signal)
-        await world.ports.guest.thaw(server.id, signal)
+        await world.ports.guest.freeze({ instance: server.id, host: null }, Infinity, signal)
+        await world.ports.guest.thaw({ instance: server.id, host: null }, signal)
       },
     ],
     [
       'I2: a guest that is frozen twice',
       async (at) => {
         await freezeArmed(at)
-        await at.world.ports.guest.freeze(at.server.id, Infinity, signal)
+        await at.world.ports.guest.freeze({ instance: at.server.id, host: null }, Infinity, signal)
       },
     ],
     [
@@ -153,5 +153,5 @@ async function freezeArmed({ world, server, run }: { world: World; server: Serve
   const now = world.clock.nowMs()
   const lease = await world.store.leases.take(instanceLease(server.id), run.wish.run, now, now + 30_000)
   await world.queue.port.send({ v: 1, step: 'thaw', instance: server.id, epoch: lease?.epoch ?? 0 }, 5_000)
-  await world.ports.guest.freeze(server.id, Infinity, signal)
+  await world.ports.guest.freeze({ instance: server.id, host: null }, Infinity, signal)
 }

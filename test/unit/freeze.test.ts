@@ -5,6 +5,7 @@ import type { Server } from '../../shared/ports/compute.ts'
 import type { Lease } from '../../shared/ports/journal.ts'
 import { context, instance, leasesOf, nowMs, portsOf, server } from './given.ts'
 
+const at = { instance, host: 'one' }
 type Heard = 'thawed' | 'unheard'
 
 function inSituation(answers: Heard[], now: Server | null = server()) {
@@ -18,7 +19,7 @@ function inSituation(answers: Heard[], now: Server | null = server()) {
 describe('a guest is thawed', () => {
   it('when it says so itself', async () => {
     const { ports, calls } = inSituation(['thawed'])
-    expect(await isThawed(instance, ports, context())).toBe(true)
+    expect(await isThawed(at, ports, context())).toBe(true)
     expect(calls).toEqual([`guest.thaw ${instance}`])
   })
 
@@ -27,7 +28,7 @@ describe('a guest is thawed', () => {
     ['is being suspended', server({ taskState: 'suspending' })],
     ['is suspended by Nova for its own copy', server({ taskState: 'image_uploading' })],
   ])('not as long as nobody can ask it because it %s: it comes back as frozen as it went', async (_why, now) => {
-    expect(await isThawed(instance, inSituation(['unheard'], now).ports, context())).toBe(false)
+    expect(await isThawed(at, inSituation(['unheard'], now).ports, context())).toBe(false)
   })
 
   it.each<[string, Server | null]>([
@@ -35,12 +36,12 @@ describe('a guest is thawed', () => {
     ['is stopped', server({ vmState: 'stopped' })],
     ['is gone', null],
   ])('when it %s', async (_why, now) => {
-    expect(await isThawed(instance, inSituation(['unheard', 'unheard'], now).ports, context())).toBe(true)
+    expect(await isThawed(at, inSituation(['unheard', 'unheard'], now).ports, context())).toBe(true)
   })
 
   it('also when it came back, frozen, while Nova was asked', async () => {
     const { ports, calls } = inSituation(['unheard', 'thawed'])
-    expect(await isThawed(instance, ports, context())).toBe(true)
+    expect(await isThawed(at, ports, context())).toBe(true)
     expect(calls.filter((call) => call.startsWith('guest.thaw'))).toHaveLength(2)
   })
 
@@ -49,7 +50,7 @@ describe('a guest is thawed', () => {
     const { thaw } = ports.guest
     const answers = [thaw, hanging]
     ports.guest.thaw = async (id, signal) => (answers.shift() ?? hanging)(id, signal)
-    await expect(isThawed(instance, ports, context())).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE' })
+    await expect(isThawed(at, ports, context())).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE' })
   })
 })
 
@@ -64,7 +65,7 @@ describe('the lease of an instance', () => {
     holder: 'a run',
     epoch: 2,
     untilMs: nowMs,
-    freeze: { askedAtMs: nowMs - 300, isConfirmed: true },
+    freeze: { askedAtMs: nowMs - 300, isConfirmed: true, host: 'one' },
     thawed: null,
   }
 

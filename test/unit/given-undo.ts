@@ -47,7 +47,7 @@ export const frozen: Lease = {
   holder: tagWish.run,
   epoch: 1,
   untilMs: nowMs,
-  freeze: { askedAtMs: nowMs, isConfirmed: true },
+  freeze: { askedAtMs: nowMs, isConfirmed: true, host: 'one' },
   thawed: null,
 }
 

@@ -141,6 +141,7 @@ function told(arg: unknown): string[] {
   if (typeof arg === 'string' || typeof arg === 'number' || typeof arg === 'boolean') return [String(arg)]
   if (typeof arg !== 'object' || arg === null) return []
   if ('pool' in arg && 'image' in arg) return [show(arg as RbdImage | RbdSnap)]
+  if ('instance' in arg && 'host' in arg) return [String(arg.instance)]
   if ('step' in arg) return [(arg as Message).step]
   return []
 }

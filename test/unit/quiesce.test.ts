@@ -29,6 +29,7 @@ const key = `instance/${instance}`
 const noAgent = async () => {
   throw new Failure('QUIESCE_UNAVAILABLE', 'no agent.')
 }
+const reach: Guest['reach'] = async ({ instance }) => ({ instance, host: 'one' })
 const thawed = async () => 'thawed' as const
 const hanging = async () => {
   throw new Failure('GUEST_UNREACHABLE', 'no answer in 5 s.')
@@ -49,7 +50,7 @@ async function inSituation({ wish = tagWish, guest, leases = [], ...given }: Sit
     compute: { find: async () => (given.server === null ? null : server(given.server)) },
     images: { find: async (id) => image({ id, properties: given.properties ?? {} }) },
     home: { find: async () => state() },
-    guest: { proves: 'filesystem', reach: yes, freeze: yes, thaw: thawed, ...guest },
+    guest: { proves: 'filesystem', reach, freeze: yes, thaw: thawed, ...guest },
     queue: { send: async (message, delayMs) => void sent.push([message, delayMs]) },
     leases: kept,
   })
@@ -63,7 +64,7 @@ const frozenBy = (holder: string, more: Partial<Lease> = {}): Lease => ({
   holder,
   epoch: 7,
   untilMs: nowMs + 10_000,
-  freeze: { askedAtMs: nowMs - 1_000, isConfirmed: true },
+  freeze: { askedAtMs: nowMs - 1_000, isConfirmed: true, host: 'one' },
   thawed: null,
   ...more,
 })
@@ -76,7 +77,11 @@ describe('quiesce, with an agent in the guest', () => {
   it.each(['prefer', 'require'] as const)('freezes when the wish says %s, under a new epoch', async (policy) => {
     const { act, lease } = await inSituation({ wish: wanting(policy) })
     expect(await act()).toMatchObject(snapshotWith(policy, { is: 'frozen', epoch: 1, askedAtMs: nowMs }))
-    expect(lease()).toMatchObject({ holder: tagWish.run, epoch: 1, freeze: { askedAtMs: nowMs, isConfirmed: true } })
+    expect(lease()).toMatchObject({
+      holder: tagWish.run,
+      epoch: 1,
+      freeze: { askedAtMs: nowMs, isConfirmed: true, host: 'one' },
+    })
   })
 
   it('arms the thaw before it freezes, with the epoch and the budget', async () => {
@@ -101,7 +106,7 @@ describe('quiesce, with an agent in the guest', () => {
     }
     ports.guest = portsOf({
       guest: {
-        reach: yes,
+        reach,
         freeze,
         thaw: async () => {
           calls.push('thawed')
@@ -153,14 +158,14 @@ describe('quiesce, with an agent that hangs', () => {
         snapshotWith('prefer', { is: 'none', why: 'the guest could not be frozen: no answer in 5 s.' }),
       )
       expect(calls).toContain(`guest.thaw ${instance}`)
-      expect(lease()?.freeze).toEqual({ askedAtMs: nowMs, isConfirmed: false })
+      expect(lease()?.freeze).toEqual({ askedAtMs: nowMs, isConfirmed: false, host: 'one' })
     },
   )
 
   it('tries again when it was required, with the freeze still noted for the armed thaw', async () => {
     const { act, lease } = await inSituation({ wish: wanting('require'), guest: { freeze: hanging } })
     await expect(act()).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE', kind: 'retry' })
-    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs, isConfirmed: false })
+    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs, isConfirmed: false, host: 'one' })
   })
 
   it('hands on what is no failure but a bug, after a thaw', async () => {
@@ -232,7 +237,10 @@ describe('quiesce, with a freeze already there', () => {
     ["another run's, long past its time", frozenBy('another run', { untilMs: nowMs - 1 })],
     [
       "another run's, never confirmed",
-      frozenBy('another run', { untilMs: nowMs - 1, freeze: { askedAtMs: nowMs - 60_000, isConfirmed: false } }),
+      frozenBy('another run', {
+        untilMs: nowMs - 1,
+        freeze: { askedAtMs: nowMs - 60_000, isConfirmed: false, host: 'one' },
+      }),
     ],
   ])('thaws and begins anew: %s', async (_whose, left) => {
     const { act, calls, lease } = await inSituation({ wish: wanting('require'), leases: [left] })

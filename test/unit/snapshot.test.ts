@@ -16,7 +16,7 @@ const noted: Lease = {
   holder: tagWish.run,
   epoch,
   untilMs: nowMs + 30_000,
-  freeze: { askedAtMs: nowMs - 400, isConfirmed: true },
+  freeze: { askedAtMs: nowMs - 400, isConfirmed: true, host: 'one' },
   thawed: null,
 }
 
@@ -135,7 +135,7 @@ describe('the snapshot of a frozen guest', () => {
   it('keeps the freeze noted when the guest cannot be thawed, for the thaw that is armed', async () => {
     const { act, lease } = inSituation({ thaw: unheard })
     await expect(act()).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE' })
-    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs - 400, isConfirmed: false })
+    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs - 400, isConfirmed: false, host: 'one' })
   })
 
   it('asks only when it is noted that another freeze may be on its way', async () => {
@@ -147,11 +147,11 @@ describe('the snapshot of a frozen guest', () => {
       `guest.hasHeld ${instance} ${String(nowMs + 4_600)}`,
       `leases.find instance/${instance}`,
     ])
-    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs - 400, isConfirmed: false })
+    expect(lease()?.freeze).toEqual({ askedAtMs: nowMs - 400, isConfirmed: false, host: 'one' })
   })
 
   it('is only crash consistent when an earlier delivery has asked in the same window', async () => {
-    const asked = { ...noted, freeze: { askedAtMs: nowMs - 400, isConfirmed: false } }
+    const asked = { ...noted, freeze: { askedAtMs: nowMs - 400, isConfirmed: false, host: 'one' } }
     const { act, calls, lease } = inSituation({ lease: asked })
     expect(await act()).toMatchObject(verdict({ verdict: 'crash' }))
     expect(calls.filter((call) => call.startsWith('guest'))).toEqual([`guest.thaw ${instance}`])

@@ -9,7 +9,7 @@ import { record } from './given-record.ts'
 import { context, instance, leasesOf, nowMs, portsOf, project, server } from './given.ts'
 
 function freezeOf(askedMsAgo: number): Lease {
-  const freeze = { askedAtMs: nowMs - askedMsAgo, isConfirmed: true }
+  const freeze = { askedAtMs: nowMs - askedMsAgo, isConfirmed: true, host: 'one' }
   return { key: `instance/${instance}`, version: 1, holder: 'a run', epoch: 7, untilMs: nowMs, freeze, thawed: null }
 }
 

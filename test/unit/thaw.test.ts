@@ -11,7 +11,7 @@ const frozen: Lease = {
   holder: 'a run',
   epoch: 3,
   untilMs: nowMs + 30_000,
-  freeze: { askedAtMs: nowMs - 5_000, isConfirmed: true },
+  freeze: { askedAtMs: nowMs - 5_000, isConfirmed: true, host: 'one' },
   thawed: null,
 }
 const failing = (code: FailureCode) => async () => {
@@ -33,7 +33,10 @@ function inSituation(given: Situation = {}) {
   const act = () => thaw({ v: 1, step: 'thaw', instance, epoch: given.epoch ?? 3 }, ports, context())
   return { act, calls, lease: () => leases.of(key) }
 }
-const unconfirmed = (ageMs: number): Lease => ({ ...frozen, freeze: { askedAtMs: nowMs - ageMs, isConfirmed: false } })
+const unconfirmed = (ageMs: number): Lease => ({
+  ...frozen,
+  freeze: { askedAtMs: nowMs - ageMs, isConfirmed: false, host: 'one' },
+})
 
 describe("the dead man's switch", () => {
   it('thaws the guest, frees the instance, and notes when', async () => {
@@ -62,7 +65,7 @@ describe("the dead man's switch", () => {
   })
 
   it('tries less often after a minute', async () => {
-    const old = { ...frozen, freeze: { askedAtMs: nowMs - 60_000, isConfirmed: true } }
+    const old = { ...frozen, freeze: { askedAtMs: nowMs - 60_000, isConfirmed: true, host: 'one' } }
     expect(await inSituation({ thaw: failing('GUEST_UNREACHABLE'), lease: old }).act()).toEqual({ againInMs: 10_000 })
   })
 

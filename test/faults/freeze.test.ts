@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest'
+import { makeEngine } from '../support/engine.ts'
+import { longestFrozenMs } from '../support/frozen.ts'
+import { oneQueuePeriod, violationsAtRest } from '../support/invariants.ts'
+import { endOf, scenarios, type Scenario } from '../support/scenarios.ts'
+import type { World } from '../fakes/world.ts'
+import { casesOf } from './cases.ts'
+import { count } from './tally.ts'
+
+/**
+ * Two things end a freeze whose functions died, and each is enough by itself: the armed thaw, and the sweep. The functions die
+ * at every call from the freeze on, with the other of the two turned off.
+ */
+const freezing = scenarios.filter((s) => /with a freeze|and an agent: consistent/.test(s.name))
+const sweepMs = 60_000
+
+describe.each(freezing)('$name, its functions dying in the window', (scenario) => {
+  it('the armed thaw is enough: no sweep looks at freezes', async () => {
+    const mostMs = await longestOf(scenario, (world) => {
+      const { leases } = world.ports
+      world.ports.leases = { ...leases, frozen: () => Promise.resolve([]) }
+    })
+    expect(mostMs).toBeLessThanOrEqual(5_000 + oneQueuePeriod.thawMs)
+  })
+
+  it('the sweep is enough: each armed thaw is lost', async () => {
+    const mostMs = await longestOf(scenario, (world) => {
+      const armed = new Set<number>()
+      world.queue.harms((message) => {
+        if (message.step !== 'thaw' || armed.has(message.epoch)) return null
+        armed.add(message.epoch)
+        return 'lose'
+      })
+    })
+    expect(mostMs).toBeLessThanOrEqual(5_000 + sweepMs + oneQueuePeriod.thawMs)
+  })
+})
+
+async function longestOf(scenario: Scenario, turnOff: (world: World) => void): Promise<number> {
+  const bad: string[] = []
+  let frozenMs = 0
+  const window = (await casesOf(scenario)).filter(
+    ({ name, way }) => /\/(quiesce|snapshot)\//.test(name) && /^(crash (before|after)|hang|sleep|pause)/.test(way),
+  )
+  for (const { index, way, name } of window) {
+    const { world, server } = scenario.begin()
+    turnOff(world)
+    await makeEngine(world, (at) => (at === index ? way : null)).toRest()
+    frozenMs = Math.max(frozenMs, longestFrozenMs(world))
+    const wrong = violationsAtRest(world, { thawMs: sweepMs + oneQueuePeriod.thawMs })
+    if (wrong.length > 0 || !scenario.ends.includes(endOf(world, server.id))) bad.push([name, ...wrong].join('; '))
+  }
+  // What the sweep alone needs is not the longest freeze of a cloud that has both.
+  count({
+    what: scenario.name,
+    way: 'one guard of the freeze off',
+    calls: 0,
+    cases: window.length,
+    bad: bad.length,
+    frozenMs: 0,
+  })
+  expect(bad).toEqual([])
+  return frozenMs
+}
