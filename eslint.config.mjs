@@ -91,5 +91,9 @@ export default defineConfig(
     },
   },
   // The tools' own settings: not part of the program that is type-checked, and read by their default export.
-  { files: ['*.ts', 'test/*/vitest.config.ts'], extends: [tseslint.configs.disableTypeChecked], rules: { 'no-restricted-syntax': 'off' } },
+  {
+    files: ['*.ts', 'test/*/vitest.config.ts'],
+    extends: [tseslint.configs.disableTypeChecked],
+    rules: { 'no-restricted-syntax': 'off' },
+  },
 )

@@ -32,13 +32,13 @@ export const fsidOf = (cluster: Cluster): string => {
   }
   return readFileSync(path, 'utf8').trim()
 }
-export const keyringOf = (cluster: Cluster, entity: string): string => folderOf(cluster, `${entity}.keyring`)
+const keyringOf = (cluster: Cluster, entity: string): string => folderOf(cluster, `${entity}.keyring`)
 const mgrName = (cluster: Cluster, id: string) => `${cluster.name}-mgr-${id}`
 
 /** As the administrator of that cluster. */
 export const ceph = (cluster: Cluster, args: string[], input = ''): Promise<string> =>
   command(['ceph', '--conf', confOf(cluster), '--connect-timeout', '60', ...args], { input, withinMs: 90_000 })
-export const rbd = (cluster: Cluster, ...args: string[]): Promise<string> =>
+const rbd = (cluster: Cluster, ...args: string[]): Promise<string> =>
   command(['rbd', '--conf', confOf(cluster), ...args])
 
 function conf(cluster: Cluster): Ini {

@@ -32,11 +32,6 @@ export async function evidenceOf(spec: string, conf: string): Promise<Evidence> 
   return { synced, lazy, isClean, isConsistent: isClean && synced > 0 && lazy >= synced }
 }
 
-/** The number of the last heartbeat that is safely on this disk. */
-export async function heartbeatOf(spec: string, conf: string): Promise<number> {
-  return (await evidenceOf(spec, conf)).synced
-}
-
 function readData(spec: string, conf: string): Promise<Buffer> {
   const [image = '', snap = ''] = spec.split('@')
   const [pool = '', name = ''] = image.split('/')
@@ -67,22 +62,9 @@ function youngest(data: Buffer, kind: 'synced' | 'lazy'): number {
 }
 
 /** What the guest has said since it was made; '' before its first boot. */
-export function readConsole(instance: string): string {
+function readConsole(instance: string): string {
   const path = inLab('nova', 'instances', instance, 'console.log')
   return existsSync(path) ? readFileSync(path, 'latin1') : ''
-}
-
-/** The heartbeat that the guest found at its last boot: the instant that its disk was taken at. Null while it boots. */
-export function heartbeatFound(instance: string): number | null {
-  const found = [...readConsole(instance).matchAll(/GUEST up, heartbeat (\d+) found/g)].at(-1)
-  return found === undefined ? null : Number(found[1])
-}
-
-export async function untilBooted(instance: string, withinMs = 60_000): Promise<number> {
-  await eventually(() => Promise.resolve(heartbeatFound(instance) !== null), { withinMs })
-  const found = heartbeatFound(instance)
-  if (found === null) throw new Error(`the guest ${instance} did not boot within ${withinMs / 1000} s`)
-  return found
 }
 
 /** No agent answers, as when it was never installed; `startAgent` brings it back. */

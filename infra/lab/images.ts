@@ -11,7 +11,7 @@ const wanted = {
   flat: { file: guestQcow2, format: 'qcow2', properties: { hw_qemu_guest_agent: 'yes' } },
 }
 export type ImageName = keyof typeof wanted
-export const imageNames = Object.keys(wanted) as ImageName[]
+const imageNames = Object.keys(wanted) as ImageName[]
 
 const url = `${urls.glanceInternal}/v2/images`
 

@@ -9,7 +9,7 @@ import { host, hypervisor, ports, urls } from './ports.ts'
 
 /** The secret that opens the disks: client.nova's key. */
 export const secretUuid = '5e0e0f3c-0000-4000-8000-000000000001'
-export const virsh = (...args: string[]): Promise<string> => command(['virsh', '--connect', urls.libvirt, ...args])
+const virsh = (...args: string[]): Promise<string> => command(['virsh', '--connect', urls.libvirt, ...args])
 
 /** libvirt's own places are fixed when it is built. In its own view of the file system they are the lab's. */
 const places = {

@@ -41,7 +41,7 @@ export const mariadb: Part = {
   isReady: () => sql('select 1').then(() => true),
 }
 
-export async function sql(text: string): Promise<string> {
+async function sql(text: string): Promise<string> {
   return (await command(['mariadb', '--no-defaults', '-uroot', `--socket=${socket}`, '-N'], { input: text })).trim()
 }
 

@@ -77,7 +77,7 @@ const users: Part = {
 export const bus: Part[] = [epmd, rabbitmq, users]
 
 /** RabbitMQ's management API, as its administrator. @throws Error unless it says 2xx */
-export async function managed(method: string, path: string, body?: unknown): Promise<unknown> {
+async function managed(method: string, path: string, body?: unknown): Promise<unknown> {
   const answer = await fetch(`${urls.rabbitmqManagement}/api/${path}`, {
     method,
     headers: {

@@ -21,6 +21,7 @@ describe.each(freezing)('$name, its functions dying in the window', (scenario) =
       world.ports.leases = { ...leases, frozen: () => Promise.resolve([]) }
     })
     expect(mostMs).toBeLessThanOrEqual(5_000 + oneQueuePeriod.thawMs)
+    expect(mostMs, 'nobody needed the thaw').toBeGreaterThan(4_000)
   })
 
   it('the sweep is enough: each armed thaw is lost', async () => {
@@ -33,6 +34,7 @@ describe.each(freezing)('$name, its functions dying in the window', (scenario) =
       })
     })
     expect(mostMs).toBeLessThanOrEqual(5_000 + sweepMs + oneQueuePeriod.thawMs)
+    expect(mostMs, 'nobody needed the sweep').toBeGreaterThan(5_000 + oneQueuePeriod.thawMs)
   })
 })
 

@@ -1,4 +1,6 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { scenarios } from '../support/scenarios.ts'
 import { oneQueuePeriod, type Leeway } from '../support/invariants.ts'
@@ -14,11 +16,12 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '5' },
     seed: { type: 'string', default: '1' },
-    state: { type: 'string', default: 'pairs.state.json' },
+    state: { type: 'string' },
     only: { type: 'string' },
   },
 })
 const seed = Number(values.seed)
+const stateFile = values.state ?? join(tmpdir(), `rbdsnap-pairs-${seed}.json`)
 
 interface State {
   seed: number
@@ -59,14 +62,14 @@ async function tryPair(pair: number) {
 
 function load(): State {
   const fresh: State = { seed, next: 0, frozenMs: 0, byScenario: {}, bad: [] }
-  if (!existsSync(values.state)) return fresh
-  const known = JSON.parse(readFileSync(values.state, 'utf8')) as State
+  if (!existsSync(stateFile)) return fresh
+  const known = JSON.parse(readFileSync(stateFile, 'utf8')) as State
   return known.seed === seed ? known : fresh
 }
 
 function keep(state: State): void {
-  writeFileSync(`${values.state}.new`, JSON.stringify(state, null, 1))
-  renameSync(`${values.state}.new`, values.state)
+  writeFileSync(`${stateFile}.new`, JSON.stringify(state, null, 1))
+  renameSync(`${stateFile}.new`, stateFile)
 }
 
 function tell({ byScenario, bad, next, frozenMs }: State): void {

@@ -1,6 +1,6 @@
 import { Failure, type FailureCode } from '../../shared/failures.ts'
 import type { Ports } from '../../shared/step.ts'
-import { theWire, type Wired } from './one-request.ts'
+import { type Asked, theWire, type Wired } from './one-request.ts'
 
 /**
  * Every port call of every function goes through here: it is counted, it takes time, and one of them can be broken.
@@ -127,13 +127,6 @@ export function meddledPorts(ports: Ports, life: Life, meddler: Meddler): Ports 
     journal: around('journal', ports.journal),
     leases: around('leases', ports.leases),
   }
-}
-
-export interface Asked {
-  port: string
-  name: string
-  args: unknown[]
-  act: (args: unknown[]) => Promise<unknown>
 }
 
 async function call(asked: Asked, life: Life, meddler: Meddler): Promise<unknown> {

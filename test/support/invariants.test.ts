@@ -51,6 +51,10 @@ describe('an invariant sees', () => {
     ],
     ['I3: a verdict better than the evidence', ({ world }) => world.evidence.forEach((e) => (e.isFrozen = false))],
     [
+      'I3: offline, and it ran',
+      ({ image }) => Object.assign(image.properties, { [properties.consistency]: 'offline' }),
+    ],
+    [
       'I3: required, and degraded',
       ({ image }) => Object.assign(image.properties, { os_require_quiesce: 'yes', [properties.consistency]: 'crash' }),
     ],
@@ -65,6 +69,19 @@ describe('an invariant sees', () => {
         world.ceph.create('tenant', { pool: 'images', image: 'his' }, { sizeBytes: 1 })
         world.ceph.remove('rbdsnap', { pool: 'images', image: 'his' })
       },
+    ],
+    [
+      "I4: somebody else's snapshot removed",
+      ({ world, server }) => {
+        const snap = { ...novaDisk('vms', server.id), snap: 'of-nova' }
+        world.ceph.snapCreate('nova', snap)
+        world.ceph.snapRemove('rbdsnap', snap)
+      },
+    ],
+    [
+      'I4: something of a run made after its last look',
+      ({ world, server, run }) =>
+        world.ceph.snapCreate('rbdsnap', { ...novaDisk('vms', server.id), snap: `rbdsnap-${run.wish.run}` }),
     ],
     [
       'I5: a parent removed below its clone',
@@ -88,6 +105,27 @@ describe('an invariant sees', () => {
       'I6: a temporary copy left behind',
       ({ world, run }) =>
         world.ceph.create('rbdsnap', { pool: 'images', image: `rbdsnap-${run.wish.run}-copy` }, { sizeBytes: 1 }),
+    ],
+    [
+      'I6: a source snapshot left behind in another cluster',
+      ({ world, run }) => {
+        const [, elsewhere] = world.clusters
+        elsewhere?.create('nova', novaDisk('vms', 'another'), { sizeBytes: 1 })
+        elsewhere?.snapCreate('rbdsnap', { ...novaDisk('vms', 'another'), snap: `rbdsnap-${run.wish.run}` })
+      },
+    ],
+    [
+      'I6: a volume that no image has',
+      ({ world }) => world.ceph.create('rbdsnap', { pool: 'images', image: base.id }, { sizeBytes: 1 }),
+    ],
+    [
+      'I6: an image whose volume was never flattened',
+      ({ world, server, image }) =>
+        (world.ceph.image({ pool: 'images', image: image.id }).parent = {
+          pool: 'images',
+          image: server.baseImage ?? '',
+          snap: 'snap',
+        }),
     ],
     [
       'I6: an image left queued',
@@ -117,6 +155,24 @@ describe('an invariant sees', () => {
     ['I9: a run that never ended', ({ run }) => Object.assign(run, { outcome: null })],
     ['I9: a run that ended without a reason', ({ run }) => Object.assign(run, { outcome: 'rejected' })],
     ['I9: a run that says active, and no image', ({ world, image }) => world.glance.delete('nova', image.id)],
+    [
+      'I9: a run that left no verdict on its image',
+      ({ image }) => {
+        delete image.properties[properties.consistency]
+      },
+    ],
+    [
+      'I10: a token in a message',
+      async ({ world, server }) => {
+        const heard = { is: 'tagged' as const, instance: server.id, project: server.project, tag: plantedToken }
+        await world.queue.port.send({ v: 1, step: 'ingest', tries: 0, heard })
+      },
+    ],
+    ['I10: a token on an image', ({ image }) => Object.assign(image.properties, { left: plantedToken })],
+    [
+      'I10: a token among what is parked',
+      ({ world }) => world.store.journal.park({ id: 'p', atMs: 0, code: 'BAD_MESSAGE', words: plantedToken, body: '' }),
+    ],
     ['I10: a token in the journal', ({ run }) => Object.assign(run, { reason: plantedToken })],
     ["I11: another project's request served", ({ run }) => Object.assign(run.wish, { project: 'a stranger' })],
     ['I12: more runs than wishes', ({ world }) => world.wishes.pop()],

@@ -1,5 +1,12 @@
 import type { Wire } from '../fakes/wire.ts'
-import type { Asked } from './faults.ts'
+
+/** A port's call on its way. */
+export interface Asked {
+  port: string
+  name: string
+  args: unknown[]
+  act: (args: unknown[]) => Promise<unknown>
+}
 
 /** Where the requests of a call are seen: on the wire to Ceph and Glance, or the call is one request itself. */
 export type Wired = Wire

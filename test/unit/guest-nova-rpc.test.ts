@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { guestNovaRpc } from '../../shared/adapters/guest-nova-rpc.ts'
 import type { Reply } from '../../shared/adapters/nova-rpc.ts'
+import { Failure } from '../../shared/failures.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import { instance, server } from './given.ts'
 
@@ -21,13 +22,15 @@ const signal = new AbortController().signal
 const soon = () => Date.now() + 60_000
 
 /** `answers`: nova-compute's, one a call; `servers`: what Nova says of the instance, each time that it is asked, the last one on. */
-function inSituation(answers: Reply[], servers: (Server | null)[] = [server({ host: 'one' })]) {
+function inSituation(answers: (Reply | Failure)[], servers: (Server | null)[] = [server({ host: 'one' })]) {
   const calls: string[] = []
   const left = [...servers]
   const guest = guestNovaRpc(
     async (host, { method, version }) => {
       calls.push(`${host} ${method.replace('_instance', '')} ${version}`)
-      return answers.shift() ?? done
+      const answer = answers.shift() ?? done
+      if (answer instanceof Failure) throw answer
+      return answer
     },
     { find: async () => (left.length > 1 ? left.shift() : left[0]) ?? null },
   )
@@ -104,7 +107,7 @@ describe("a guest behind Nova's RPC", () => {
   })
 
   it('is followed when it has moved, be it that it was moved from a host that does not answer', async () => {
-    for (const answer of [failed('InstanceNotFound'), notConnected]) {
+    for (const answer of [failed('InstanceNotFound'), new Failure('GUEST_UNREACHABLE', 'no answer')]) {
       const { guest, calls } = inSituation([answer, done], [server({ host: 'two' })])
       expect(await guest.reach({ instance, host: 'one' }, signal)).toEqual({ instance, host: 'two' })
       expect(calls).toEqual(['one unquiesce 6.0', 'two unquiesce 6.0'])

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { bootOnClone, bootOnOrphanedFlatDisk } from '../../lab/support/disks.ts'
+import { guestWrites } from '../../lab/support/console.ts'
 import type { Story } from '../../lab/support/story.ts'
 
 const run = promisify(execFile)
@@ -25,7 +26,7 @@ export async function bootWithData(story: Story, shape: DiskShape, kind: 'clone'
   await fill(story, server, shape.dataBytes)
   await story.servers.act(server, { 'os-start': null })
   await story.servers.untilStatus(server, 'ACTIVE')
-  await story.servers.untilConsoleSays(server, /LAB-GUEST heartbeat/)
+  await story.servers.untilConsoleSays(server, guestWrites)
   return server
 }
 
