@@ -14,7 +14,7 @@ export async function startPart(name: string, settings: Ini = {}): Promise<void>
   await bringUp(partNamed(name), settings)
 }
 
-export async function stopPart(name: string): Promise<void> {
+async function stopPart(name: string): Promise<void> {
   await stop(partNamed(name).name)
 }
 

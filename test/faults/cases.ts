@@ -25,7 +25,7 @@ const latesMs = [14_200, 31_000, 600_000]
 /** A request to freeze carries its own end, the freeze's budget: later it never comes. */
 const latesOfFreezeMs = [500, 2_000, 4_500]
 
-export function waysOf({ name, requests }: PortCall): Way[] {
+function waysOf({ name, requests }: PortCall): Way[] {
   const nths = Array.from({ length: requests }, (_, nth) => nth)
   const lates = name === 'guest.freeze' || name === 'guest.hasHeld' ? latesOfFreezeMs : latesMs
   return [
