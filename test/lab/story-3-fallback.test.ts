@@ -27,6 +27,8 @@ const GiB = 1024 ** 3
 /** The disk has 1 GiB, 0.1 of it written; the journal and the queue are a few KiB. */
 const noDiskBytes = 32 * 1024 ** 2
 
+const within = { timeout: 300_000 }
+
 describe('a disk that Ceph refuses to clone', () => {
   let story: Story
   let server = ''
@@ -37,7 +39,7 @@ describe('a disk that Ceph refuses to clone', () => {
   })
   afterAll(() => story.close())
 
-  it('is copied inside Ceph, byte for byte, with the reason on the image and its guest running', async () => {
+  it('is copied inside Ceph, byte for byte, with the reason on the image and its guest running', within, async () => {
     const { servers, images, engine, ceph } = story
     const [{ source, image }, seen] = await witnessed(story, server, async () => {
       await servers.setTag(server, 'snapshot:copied')
@@ -78,40 +80,45 @@ describe.skipIf(lab.otherCeph.conf === '')("a disk in a cluster that is not Glan
     })
     afterAll(() => story.close())
 
-    it('is streamed into Glance, byte for byte, with the reason on the image and its guest running', async () => {
-      const { servers, images, engine } = story
-      const [{ source, image }, seen] = await witnessed(story, server, async () => {
-        await servers.setTag(server, 'snapshot:streamed')
-        const { wish } = await untilAt(engine, server, 'fallback')
-        const snap = `${disks}/${server}_disk@rbdsnap-${wish.run}`
-        const source = await whileHeld(engine, () => hashOf(lab.otherCeph.conf, snap))
-        expect(await engine.untilEnded(wish.image)).toMatchObject({ outcome: 'fallback' })
-        return { source, image: await images.show(wish.image) }
-      })
-      expect(image).toMatchObject({
-        status: 'active',
-        size: GiB,
-        disk_format: 'raw',
-        os_hash_algo: 'sha512',
-        os_hash_value: source,
-        rbdsnap_road: 'upload',
-        rbdsnap_reason: expect.stringContaining('OTHER_CLUSTER'),
-        rbdsnap_consistency: 'filesystem',
-      })
-      expect(await hashOf(lab.ceph.conf, `${imagePool}/${image.id}@snap`)).toBe(source)
-      expect(seen).toMatchObject({ powers: ['running'], states: ['active'] })
-      expect(seen.largestFileBytes).toBeLessThan(noDiskBytes)
-      expect((await otherCeph.find(disks, `${server}_disk`))?.snaps).toEqual([])
-      expect((await servers.show(server)).tags).toEqual([])
-      expect(await story.leftovers()).toEqual([])
-    })
+    it(
+      'is streamed into Glance, byte for byte, with the reason on the image and its guest running',
+      within,
+      async () => {
+        const { servers, images, engine } = story
+        const [{ source, image }, seen] = await witnessed(story, server, async () => {
+          await servers.setTag(server, 'snapshot:streamed')
+          const { wish } = await untilAt(engine, server, 'fallback')
+          const snap = `${disks}/${server}_disk@rbdsnap-${wish.run}`
+          const source = await whileHeld(engine, () => hashOf(lab.otherCeph.conf, snap))
+          expect(await engine.untilEnded(wish.image)).toMatchObject({ outcome: 'fallback' })
+          return { source, image: await images.show(wish.image) }
+        })
+        expect(image).toMatchObject({
+          status: 'active',
+          size: GiB,
+          disk_format: 'raw',
+          os_hash_algo: 'sha512',
+          os_hash_value: source,
+          rbdsnap_road: 'upload',
+          rbdsnap_reason: expect.stringContaining('OTHER_CLUSTER'),
+          rbdsnap_consistency: 'filesystem',
+        })
+        expect(await hashOf(lab.ceph.conf, `${imagePool}/${image.id}@snap`)).toBe(source)
+        expect(seen).toMatchObject({ powers: ['running'], states: ['active'] })
+        expect(seen.largestFileBytes).toBeLessThan(noDiskBytes)
+        expect((await otherCeph.find(disks, `${server}_disk`))?.snaps).toEqual([])
+        expect((await servers.show(server)).tags).toEqual([])
+        expect(await story.leftovers()).toEqual([])
+      },
+    )
   })
 
   describe('as qcow2, with SNAPSHOTS_DIRECTORY on a disk that is full', () => {
-    const directory = mkdtempSync(join(tmpdir(), 'rbdsnap-full-'))
+    let directory = ''
     let story: Story
     let server = ''
     beforeAll(async () => {
+      directory = mkdtempSync(join(tmpdir(), 'rbdsnap-full-'))
       await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', directory])
       const settings = { RBDSNAP_UPLOAD_FORMAT: 'qcow2', RBDSNAP_SNAPSHOTS_DIRECTORY: directory }
       story = await openStory({ settings })
@@ -123,7 +130,7 @@ describe.skipIf(lab.otherCeph.conf === '')("a disk in a cluster that is not Glan
       rmSync(directory, { recursive: true })
     })
 
-    it('is turned away with words that say where there is no room, and nothing is left', async () => {
+    it('is turned away with words that say where there is no room, and nothing is left', within, async () => {
       const { servers, images, engine } = story
       await servers.setTag(server, 'snapshot:no-room')
       const { wish } = await engine.untilBegun(server)
@@ -136,7 +143,7 @@ describe.skipIf(lab.otherCeph.conf === '')("a disk in a cluster that is not Glan
       expect(await story.leftovers()).toEqual([])
     })
 
-    it('becomes an image of that format once there is room, and no file stays behind', async () => {
+    it('becomes an image of that format once there is room, and no file stays behind', within, async () => {
       const { servers, images, engine } = story
       await run('mount', ['-o', 'remount,size=1g', directory])
       await servers.setTag(server, 'snapshot:room')
