@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readLab } from '../../infra/lab/lab.ts'
 import { rbdVolumes } from '../../shared/adapters/rbd.ts'
 import { describeFacts } from '../contract/facts.contract.ts'
-import { expectFailure, patient } from '../contract/outcome.ts'
+import { expectFailure, patient, untilDone } from '../contract/outcome.ts'
 import { type CephLab, hands, openCephLab } from './lab-ceph.ts'
 import { commandFactsWorld, dashboardFactsWorld } from './lab-ceph-worlds.ts'
 
@@ -53,4 +53,31 @@ describe('the real command rbd', { timeout: withinMs }, () => {
     }
     expect(seen).toContain('verified')
   })
+
+  it('killed in the middle of a flatten loses nothing when it is begun again', async () => {
+    const own = hands(given)
+    const volumes = rbdVolumes({ command: ['rbd'], conf: given.conf, user: given.user })
+    own.slowDown('flatten', 500)
+    const source = { ...(await own.makeDisk()), snap: 's' }
+    await own.snapshot(source, true)
+    const content = await own.fingerprint(source)
+    for (let round = 0; round < 2; round += 1) {
+      const child = { pool: given.pools.images, image: randomUUID() }
+      expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+      await killedWhen(/[2-6]\d% complete/, 'flatten', `${child.pool}/${child.image}`)
+      expect(await own.parentOf(child)).toEqual(source)
+      await untilDone(
+        () => volumes.flatten(child, patient()),
+        (p) => p.is === 'done',
+      )
+      expect(await own.fingerprint(child)).toBe(content)
+    }
+  })
+
+  /** `rbd`, killed when it says that on stderr. */
+  async function killedWhen(says: RegExp, ...args: string[]): Promise<void> {
+    const child = spawn('rbd', ['--conf', lab.ceph.conf, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => says.test(text) && child.kill('SIGKILL'))
+    await once(child, 'close')
+  }
 })
