@@ -1,13 +1,6 @@
-import { randomUUID } from 'node:crypto'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readLab } from '../../infra/lab/lab.ts'
-import { rbdVolumes } from '../../shared/adapters/rbd.ts'
 import { describeFacts } from '../contract/facts.contract.ts'
-import { expectFailure, patient, untilDone } from '../contract/outcome.ts'
-import { type CephLab, hands, openCephLab } from './lab-ceph.ts'
+import { openCephLab } from './lab-ceph.ts'
 import { commandFactsWorld, dashboardFactsWorld } from './lab-ceph-worlds.ts'
 
 const lab = readLab()
@@ -16,68 +9,3 @@ const withinMs = 180_000
 describeFacts('a real dashboard', async () => dashboardFactsWorld(await openCephLab(lab, 2)), withinMs)
 describeFacts('the real commands, clone format 2', async () => commandFactsWorld(await openCephLab(lab, 2)), withinMs)
 describeFacts('the real commands, clone format 1', async () => commandFactsWorld(await openCephLab(lab, 1)), withinMs)
-
-describe('the real command rbd', { timeout: withinMs }, () => {
-  let given: CephLab
-  beforeAll(async () => {
-    given = await openCephLab(lab, 2)
-  }, withinMs)
-  afterAll(() => given.close(), withinMs)
-
-  it('without a key is CEPH_REFUSED, and no missing image', async () => {
-    const volumes = rbdVolumes({ command: ['rbd'], conf: given.conf, user: 'rbdsnap-nobody' })
-    await expectFailure(volumes.find({ pool: given.pools.disks, image: 'x' }, patient()), 'CEPH_REFUSED')
-  })
-
-  it('killed at any moment of a clone leaves nothing that is believed and is less than whole', async () => {
-    const own = hands(given)
-    const volumes = rbdVolumes({ command: ['rbd'], conf: given.conf, user: given.user })
-    const source = { ...(await own.makeDisk()), snap: 's' }
-    await own.snapshot(source, true)
-    const content = await own.fingerprint(source)
-    const seen: string[] = []
-    for (let afterMs = 30; afterMs <= 170; afterMs += 10) {
-      const child = { pool: given.pools.images, image: randomUUID() }
-      const spec = (thing: { pool: string; image: string }) => `${thing.pool}/${thing.image}`
-      const clone = spawn('rbd', ['--conf', lab.ceph.conf, 'clone', `${spec(source)}@s`, spec(child)], {
-        stdio: 'ignore',
-      })
-      await sleep(afterMs)
-      clone.kill('SIGKILL')
-      await once(clone, 'close')
-      const verdict = await volumes.ensureClone(source, child, patient())
-      seen.push(verdict)
-      if (verdict === 'half-made') continue
-      expect(verdict).toBe('verified')
-      expect(await own.fingerprint(child)).toBe(content)
-    }
-    expect(seen).toContain('verified')
-  })
-
-  it('killed in the middle of a flatten loses nothing when it is begun again', async () => {
-    const own = hands(given)
-    const volumes = rbdVolumes({ command: ['rbd'], conf: given.conf, user: given.user })
-    own.slowDown('flatten', 500)
-    const source = { ...(await own.makeDisk()), snap: 's' }
-    await own.snapshot(source, true)
-    const content = await own.fingerprint(source)
-    for (let round = 0; round < 2; round += 1) {
-      const child = { pool: given.pools.images, image: randomUUID() }
-      expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
-      await killedWhen(/[2-6]\d% complete/, 'flatten', `${child.pool}/${child.image}`)
-      expect(await own.parentOf(child)).toEqual(source)
-      await untilDone(
-        () => volumes.flatten(child, patient()),
-        (p) => p.is === 'done',
-      )
-      expect(await own.fingerprint(child)).toBe(content)
-    }
-  })
-
-  /** `rbd`, killed when it says that on stderr. */
-  async function killedWhen(says: RegExp, ...args: string[]): Promise<void> {
-    const child = spawn('rbd', ['--conf', lab.ceph.conf, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => says.test(text) && child.kill('SIGKILL'))
-    await once(child, 'close')
-  }
-})
