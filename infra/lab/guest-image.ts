@@ -129,7 +129,7 @@ async function makeDisk(release: string): Promise<void> {
 async function makeData(): Promise<void> {
   const files = inLab('guest', 'data')
   mkdirSync(files)
-  for (const name of ['synced', 'lazy']) writeFileSync(join(files, name), Buffer.alloc(64 * 512, ' '))
+  for (const name of ['synced', 'lazy']) writeFileSync(join(files, name), Buffer.alloc(512 * 512, ' '))
   const partition = inLab('guest', 'data.img')
   writeFileSync(partition, '')
   truncateSync(partition, dataPartition.sizeBytes)

@@ -32,6 +32,16 @@ export async function evidenceOf(spec: string, conf: string): Promise<Evidence> 
   return { synced, lazy, isClean, isConsistent: isClean && synced > 0 && lazy >= synced }
 }
 
+/**
+ * The longest that the guest was between two of its last 512 heartbeats, by its own clock: how long it stood still, from where it
+ * stood. At work it is a third of a second.
+ */
+export async function longestPauseMs(spec: string, conf: string): Promise<number> {
+  const at = new Map(recordsOf(await readData(spec, conf), 'synced').map(({ number, uptimeS }) => [number, uptimeS]))
+  const pausesS = [...at].map(([number, uptimeS]) => uptimeS - (at.get(number - 1) ?? uptimeS))
+  return Math.round(Math.max(0, ...pausesS) * 1_000)
+}
+
 function readData(spec: string, conf: string): Promise<Buffer> {
   const [image = '', snap = ''] = spec.split('@')
   const [pool = '', name = ''] = image.split('/')
@@ -53,12 +63,18 @@ function needsRecovery(data: Buffer): boolean {
   return (superblock.readUInt32LE(0x60) & 0x4) !== 0
 }
 
-function youngest(data: Buffer, kind: 'synced' | 'lazy'): number {
-  const records = data.toString('latin1').matchAll(/(BEAT (\w+) (\d+) [\d.]+) ([0-9a-f]{32})\n/g)
-  const numbers = [...records]
-    .filter(([, text = '', of, , sum]) => of === kind && createHash('md5').update(text).digest('hex') === sum)
-    .map(([, , , number]) => Number(number))
-  return Math.max(0, ...numbers)
+function youngest(data: Buffer, kind: Kind): number {
+  return Math.max(0, ...recordsOf(data, kind).map(({ number }) => number))
+}
+
+type Kind = 'synced' | 'lazy'
+
+/** Those that are whole. */
+function recordsOf(data: Buffer, kind: Kind): { number: number; uptimeS: number }[] {
+  const records = data.toString('latin1').matchAll(/(BEAT (\w+) (\d+) ([\d.]+)) ([0-9a-f]{32})\n/g)
+  return [...records]
+    .filter(([, text = '', of, , , sum]) => of === kind && createHash('md5').update(text).digest('hex') === sum)
+    .map(([, , , number, uptimeS]) => ({ number: Number(number), uptimeS: Number(uptimeS) }))
 }
 
 /** What the guest has said since it was made; '' before its first boot. */

@@ -41,7 +41,8 @@ export const mariadb: Part = {
   isReady: () => sql('select 1').then(() => true),
 }
 
-async function sql(text: string): Promise<string> {
+/** As the database's root; what it says, without headings. */
+export async function sql(text: string): Promise<string> {
   return (await command(['mariadb', '--no-defaults', '-uroot', `--socket=${socket}`, '-N'], { input: text })).trim()
 }
 

@@ -58,18 +58,24 @@ const rabbitmq: Part = {
 
 /**
  * `rbdsnap` is the broker's user of docs/operate.md: its own queue and reply queues, and Nova's exchange, which it may bind to (read)
- * and send RPC through (write), never declare.
+ * and send RPC through (write), never declare; of what goes through it, notifications and nova-compute only. The suites have
+ * several queues of its own beside each other: `rbdsnap-...`.
  */
 const users: Part = {
   name: 'rabbitmq-users',
   needs: ['rabbitmq'],
   async make() {
     await managed('PUT', 'users/rbdsnap', { password: secretOf('rabbitmq-rbdsnap'), tags: '' })
-    const own = '^(rbdsnap|reply_)'
+    const own = '^rbdsnap(-|$)|^reply_rbdsnap_'
     await managed('PUT', 'permissions/%2F/rbdsnap', {
       configure: own,
       write: `${own}|^nova$`,
       read: `${own}|^nova$`,
+    })
+    await managed('PUT', 'topic-permissions/%2F/rbdsnap', {
+      exchange: 'nova',
+      write: '^compute\\.',
+      read: '^(versioned_)?notifications\\.',
     })
   },
 }

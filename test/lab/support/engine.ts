@@ -27,6 +27,8 @@ export interface EngineOptions {
 
 export interface Engine {
   stack: Stack
+  /** the bridge's own queue on the bus */
+  busQueue: string
   journal: Journal
   leases: Leases
   /** From now on each function is called a random time of up to this too late; the seed is printed (support/delays.ts). */
@@ -55,6 +57,7 @@ export async function startEngine(lab: Lab, options: EngineOptions): Promise<Eng
   const { journal, leases, close } = sqlite(join(folder, 'journal.sqlite'))
   return {
     stack,
+    busQueue,
     journal,
     leases,
     delayUpTo(ms) {

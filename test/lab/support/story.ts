@@ -41,7 +41,10 @@ export async function openStory(options: Omit<EngineOptions, 'projects'> = {}): 
   const adminRest = signIn(lab, lab.people.admin)
   const servers = serversOf(lab, rest)
   const images = imagesOf(rest, lab.glance.public)
-  const engine = await startEngine(lab, { ...options, projects: [person.projectId] })
+  const engine = await startEngine(lab, { ...options, projects: [person.projectId] }).catch(async (error: unknown) => {
+    await remove()
+    throw error
+  })
   const known = new Set<string>()
 
   const story: Story = {
