@@ -34,7 +34,7 @@ export async function evidenceOf(spec: string, conf: string): Promise<Evidence> 
 
 /**
  * The longest that the guest was between two of its last 512 heartbeats, by its own clock: how long it stood still, from where it
- * stood. At work it is a third of a second.
+ * stood. At work it is less than a second.
  */
 export async function longestPauseMs(spec: string, conf: string): Promise<number> {
   const at = new Map(recordsOf(await readData(spec, conf), 'synced').map(({ number, uptimeS }) => [number, uptimeS]))

@@ -1,3 +1,4 @@
+import { connect } from 'amqplib'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { etc, inLab } from './folders.ts'
 import { laidOver, writeIni } from './ini.ts'
@@ -98,8 +99,19 @@ async function managed(method: string, path: string, body?: unknown): Promise<un
   return text === '' ? undefined : (JSON.parse(text) as unknown)
 }
 
-/** Does somebody take messages from it? That is when an OpenStack service that has no HTTP can serve. */
+/**
+ * Does somebody take messages from it? That is when an OpenStack service that has no HTTP can serve. The broker itself is asked:
+ * its management counts consumers every five seconds, and would show those of a service that was just killed.
+ */
 export const isConsumed = (queue: string) => async (): Promise<boolean> => {
-  const { consumers } = (await managed('GET', `queues/%2F/${queue}`)) as { consumers?: number }
-  return (consumers ?? 0) > 0
+  const connection = await connect(`amqp://openstack:${password()}@${host}:${ports.rabbitmq}/`)
+  // A queue that is not there ends the channel.
+  connection.on('error', () => undefined)
+  try {
+    const channel = await connection.createChannel()
+    channel.on('error', () => undefined)
+    return (await channel.checkQueue(queue)).consumerCount > 0
+  } finally {
+    await connection.close()
+  }
 }

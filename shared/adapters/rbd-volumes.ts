@@ -29,8 +29,9 @@ export function volumesOver(calls: RbdCalls, fsid: () => Promise<string>, patien
       const look = await calls.look(image, signal)
       if (look.is === 'there') return look.state
       if (look.is === 'absent') return null
-      // Ceph 16.2's dashboard cannot show an image with a snapshot in the trash (ceph/ceph#57151)
-      throw new Failure('CEPH_REFUSED', `${spec(image)}: it is there, but the gateway cannot show it`)
+      // Until the clone that hangs on that snapshot is flattened or gone: nothing that a person has to mend.
+      const why = 'a snapshot of it is in the trash, below a clone (ceph/ceph#57151)'
+      throw new Failure('CEPH_BUSY', `${spec(image)}: it is there, but the gateway cannot show it: ${why}`)
     },
 
     async ensureSnapshot(snap, signal) {

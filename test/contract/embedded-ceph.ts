@@ -139,6 +139,15 @@ export function dashboardWorld(cloud: Cloud, has: { ceph?: true } = {}): Volumes
     unserved: () => unserved(options),
     switchOff: () =>
       faults.add({ service: 'dashboard', path: '/block/image', when: 'before', does: featureOff, times: 1 }),
+    hideOnce: () =>
+      faults.add({
+        service: 'dashboard',
+        method: 'GET',
+        path: '/block/image',
+        when: 'before',
+        does: snapRemovedMeanwhile,
+        times: 1,
+      }),
     ...(cluster.cloneFormat === 2 ? { hide } : {}),
     close: async () => faults.clear(),
   }
@@ -149,6 +158,14 @@ export const featureOff = {
   status: 404,
   headers: { 'content-type': 'application/json' },
   body: { status: '404 Not Found', detail: "Feature='rbd' disabled by option 'FEATURE_TOGGLE_rbd'" },
+} as const
+
+/** What GET says of an image when one of its snapshots goes while the manager lists them. */
+export const snapRemovedMeanwhile = {
+  is: 'answer',
+  status: 404,
+  headers: { 'content-type': 'application/json' },
+  body: { status: '404 Not Found', detail: 'Image not found' },
 } as const
 
 /** A port that refuses, and a dashboard's own, addressed by https where it speaks http. */

@@ -10,7 +10,7 @@ import type { FactsWorld } from '../contract/facts.contract.ts'
 import type { ReaderWorld } from '../contract/reader.contract.ts'
 import type { VolumesWorld } from '../contract/volumes.contract.ts'
 import { type CephLab, diskBytes, hands, managers, mebibyte } from './lab-ceph.ts'
-import { featureOff, killChildren, unserved } from '../contract/embedded-ceph.ts'
+import { featureOff, snapRemovedMeanwhile, killChildren, unserved } from '../contract/embedded-ceph.ts'
 import { until } from './hands.ts'
 import { openProxy } from './proxy.ts'
 
@@ -112,6 +112,7 @@ export async function dashboardWorld(given: CephLab, has: { ceph?: true } = {}):
     withSmallRole: () => cephDashboard({ ...options, user: reader.user }),
     unserved: () => unserved({ ...options, urls: lab.ceph.dashboards }),
     switchOff: () => activeProxy()?.answer(404, JSON.stringify(featureOff.body), featureOff.headers),
+    hideOnce: () => activeProxy()?.answer(404, JSON.stringify(snapRemovedMeanwhile.body), snapRemovedMeanwhile.headers),
     ...(given.cloneFormat === 2 ? { hide } : {}),
     async close() {
       for (const proxy of proxies.values()) await proxy.close()

@@ -51,7 +51,7 @@ describe('createImage where Nova meets a Glance that hides locations', () => {
       (seen) => (seen.run === null ? seen.image === null : seen.run.outcome !== null),
     )
     if (run?.outcome === 'active') await wholeImage(story, id)
-    else expect(image).toBeNull()
+    else expect(image, run?.reason ?? 'no run').toBeNull()
     await images.delete(id)
     expect(await story.leftovers()).toEqual([])
   })

@@ -35,15 +35,19 @@ const budgetMs = 5_000
 const longestFreezeMs = budgetMs + visibilityMs('thaw')
 
 describe('in the middle of a run', () => {
-  it('Ceph stands still for a minute while the guest is frozen: it is thawed as soon as it can be', within, async () => {
-    const wish = await ask(story, server, 'osd')
-    await untilFrozen()
-    await whileStopped('ceph-osd', 60_000)
-    const backAtMs = Date.now()
-    await untilThawed()
-    expect(Date.now() - backAtMs).toBeLessThan(longestFreezeMs)
-    await endsInOneImageOrNone(wish)
-  })
+  it(
+    'Ceph stands still for a minute while the guest is frozen: it is thawed as soon as it can be',
+    within,
+    async () => {
+      const wish = await ask(story, server, 'osd')
+      await untilFrozen()
+      await whileStopped('ceph-osd', 60_000)
+      const backAtMs = Date.now()
+      await untilThawed()
+      expect(Date.now() - backAtMs).toBeLessThan(longestFreezeMs)
+      await endsInOneImageOrNone(wish)
+    },
+  )
 
   it('RabbitMQ restarts with notifications that the bridge has taken and not acknowledged', within, async () => {
     const { stack, busQueue } = story.engine
@@ -82,7 +86,10 @@ describe('in the middle of a run', () => {
       wish = await ask(story, server, 'glance')
       await waitFor(
         'Glance is writing the location',
-        () => sql("select count(*) from information_schema.processlist where info like '%image_locations%' and time_ms > 200"),
+        () =>
+          sql(
+            "select count(*) from information_schema.processlist where info like '%image_locations%' and time_ms > 200",
+          ),
         (writers) => Number(writers) > 1,
         60_000,
       )
@@ -94,20 +101,24 @@ describe('in the middle of a run', () => {
     await endsInOneImageOrNone(wish, 'active')
   })
 
-  it('libvirt hangs in the freeze: nobody waits for it, and once it goes on the guest is not left frozen', within, async () => {
-    const pid = pidOf('libvirtd') ?? 0
-    process.kill(pid, 'SIGSTOP')
-    let wish: Asked
-    try {
-      wish = await ask(story, server, 'libvirt')
-      const id = await story.images.untilNamedActive('libvirt', 120_000).then((image) => image.id)
-      expect(await story.images.show(id)).toMatchObject({ rbdsnap_consistency: 'crash' })
-    } finally {
-      process.kill(pid, 'SIGCONT')
-    }
-    await untilThawed()
-    await endsInOneImageOrNone(wish, 'active')
-  })
+  it(
+    'libvirt hangs in the freeze: nobody waits for it, and once it goes on the guest is not left frozen',
+    within,
+    async () => {
+      const pid = pidOf('libvirtd') ?? 0
+      process.kill(pid, 'SIGSTOP')
+      let wish: Asked
+      try {
+        wish = await ask(story, server, 'libvirt')
+        const id = await story.images.untilNamedActive('libvirt', 120_000).then((image) => image.id)
+        expect(await story.images.show(id)).toMatchObject({ rbdsnap_consistency: 'crash' })
+      } finally {
+        process.kill(pid, 'SIGCONT')
+      }
+      await untilThawed()
+      await endsInOneImageOrNone(wish, 'active')
+    },
+  )
 })
 
 async function whileStopped(part: string, ms: number): Promise<void> {
