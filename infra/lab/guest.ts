@@ -33,12 +33,14 @@ export async function evidenceOf(spec: string, conf: string): Promise<Evidence> 
 }
 
 /**
- * The longest that the guest was between two of its last 512 heartbeats, by its own clock: how long it stood still, from where it
- * stood. At work it is less than a second.
+ * The longest that the guest was between two heartbeats since the one of that number, by its own clock: how long it stood still,
+ * from where it stood. At work it is less than a second. The last 512 are there.
  */
-export async function longestPauseMs(spec: string, conf: string): Promise<number> {
+export async function longestPauseMs(spec: string, conf: string, sinceNumber: number): Promise<number> {
   const at = new Map(recordsOf(await readData(spec, conf), 'synced').map(({ number, uptimeS }) => [number, uptimeS]))
-  const pausesS = [...at].map(([number, uptimeS]) => uptimeS - (at.get(number - 1) ?? uptimeS))
+  const pausesS = [...at]
+    .filter(([number]) => number > sinceNumber)
+    .map(([number, uptimeS]) => uptimeS - (at.get(number - 1) ?? uptimeS))
   return Math.round(Math.max(0, ...pausesS) * 1_000)
 }
 

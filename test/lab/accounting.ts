@@ -92,14 +92,28 @@ export async function unaccounted(lab: Lab): Promise<string[]> {
 async function inUse(lab: Lab): Promise<string[]> {
   const rest = signIn(lab, lab.people.admin)
   const own = new Set(Object.values(lab.images))
-  const [servers, images] = await Promise.all([
+  const ownProjects = new Set(Object.values(lab.people).map(({ projectId }) => projectId))
+  const [servers, images, { projects }, queues] = await Promise.all([
     serversOf(lab, rest).listAll(),
     imagesOf(rest, lab.glance.internal).list(),
+    rest.must<{ projects: { id: string; name: string }[] }>('GET', `${lab.authUrl}/projects`),
+    ourQueues(lab),
   ])
   return [
     ...servers.map((s) => `server ${s.id} (${s.name}) of project ${s.tenant_id}`),
     ...images.filter((i) => !own.has(i.id)).map((i) => `image ${i.id} (${i.name}) of project ${i.owner}`),
+    ...projects.filter((p) => !ownProjects.has(p.id)).map((p) => `project ${p.id} (${p.name})`),
+    ...queues.map((name) => `queue ${name} on the bus`),
   ]
+}
+
+/** A bridge's own queue, or one for replies, that nobody serves any more would fill up. */
+async function ourQueues({ bus }: Lab): Promise<string[]> {
+  const { origin, username, password } = new URL(bus.managementUrl)
+  const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
+  const answer = await fetch(`${origin}/api/queues/%2F`, { headers: { authorization } })
+  const queues = (await answer.json()) as { name: string }[]
+  return queues.map(({ name }) => name).filter((name) => /^(rbdsnap|reply_rbdsnap)/.test(name))
 }
 
 if (import.meta.main) {

@@ -23,7 +23,7 @@ describe('createImage where Nova must take the long way: a flat disk whose base 
   beforeAll(async () => {
     server = await bootOnOrphanedFlatDisk(story, 'long-way')
     // Nova has something to carry.
-    await fillDisk(story.lab, server, 256)
+    await fillDisk(story.lab, server, 96)
     await warmUp(story, server)
   })
 

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { isPartUp, killPart, startPart } from '../../infra/lab/control.ts'
-import { longestPauseMs } from '../../infra/lab/guest.ts'
+import { evidenceOf, longestPauseMs } from '../../infra/lab/guest.ts'
 import { sql } from '../../infra/lab/mariadb.ts'
 import { pidOf } from '../../infra/lab/process.ts'
 import { visibilityMs } from '../../shared/drive.ts'
@@ -30,6 +30,11 @@ afterAll(async () => {
 }, 400_000)
 
 const within = { timeout: 300_000 }
+let heartbeatBefore = 0
+beforeEach(async () => {
+  heartbeatBefore = (await evidenceOf(diskOf(), story.lab.ceph.conf)).synced
+})
+const diskOf = () => `${story.lab.ceph.pools.disks}/${server}_disk`
 const budgetMs = 5_000
 /** I1: its budget, and one period of the queue in which the thaw may have to be delivered once more */
 const longestFreezeMs = budgetMs + visibilityMs('thaw')
@@ -90,7 +95,7 @@ describe('in the middle of a run', () => {
           sql(
             "select count(*) from information_schema.processlist where info like '%image_locations%' and time_ms > 200",
           ),
-        (writers) => Number(writers) > 1,
+        (writers) => Number(writers) > 0,
         60_000,
       )
       await killPart('glance-internal')
@@ -169,7 +174,7 @@ async function endsInOneImageOrNone(wish: Asked, expected?: 'active'): Promise<v
   }
   await untilThawed()
   await servers.untilConsoleSays(server, guestWrites)
-  const stoodStillMs = await longestPauseMs(`${lab.ceph.pools.disks}/${server}_disk`, lab.ceph.conf)
+  const stoodStillMs = await longestPauseMs(diskOf(), lab.ceph.conf, heartbeatBefore)
   process.stdout.write(`${wish.name}: ${run.outcome}, the guest stood still for ${stoodStillMs} ms at most\n`)
   // With its disk's cluster at a stand nothing can thaw a guest: its file system writes its superblock.
   if (wish.name !== 'osd') expect(stoodStillMs).toBeLessThan(longestFreezeMs)
