@@ -115,8 +115,8 @@ describe('in the middle of a run', () => {
       let wish: Asked
       try {
         wish = await ask(story, server, 'libvirt')
-        const id = await story.images.untilNamedActive('libvirt', 120_000).then((image) => image.id)
-        expect(await story.images.show(id)).toMatchObject({ rbdsnap_consistency: 'crash' })
+        expect(await endOf(story, wish)).toMatchObject({ outcome: 'active' })
+        expect((await story.images.named('libvirt'))[0]).toMatchObject({ rbdsnap_consistency: 'crash' })
       } finally {
         process.kill(pid, 'SIGCONT')
       }
