@@ -5,6 +5,7 @@ import type { RunRecord } from '../../shared/ports/journal.ts'
 import { guestWrites } from './support/console.ts'
 import { privateCopyOf } from './support/disks.ts'
 import type { Image } from './support/images.ts'
+import { ask, endOf } from './support/moments.ts'
 import { openStory, type Story } from './support/story.ts'
 import { waitFor } from './support/wait.ts'
 
@@ -36,19 +37,19 @@ describe('through Nova, on its own bus', () => {
   })
 
   it('one that has to be frozen waits until its agent is back, and is then', within, async () => {
-    const { images, servers, engine, lab } = story
+    const { images, engine, lab } = story
     await required(story, base, 'yes')
-    await servers.setTag(server, 'snapshot:required')
-    const { wish } = await engine.untilBegun(server)
+    const wish = await ask(story, server, 'required')
     await waitFor(
       'the freeze was tried, and will be again',
-      () => engine.journal.byRunOrImage(wish.image),
+      () => engine.journal.find(server, wish.run),
       (run) => run?.timeline.some((step) => step.code === 'GUEST_UNREACHABLE') === true,
     )
     expect((await images.named('required')).filter((image) => image.status === 'active')).toEqual([])
     await startAgent(lab, server)
-    expect(await engine.untilEnded(wish.image, 180_000)).toMatchObject({ outcome: 'active' })
-    await expectConsistent(story, await images.show(wish.image))
+    const run = await endOf(story, wish)
+    expect(run, run.reason ?? '').toMatchObject({ outcome: 'active' })
+    await expectConsistent(story, await images.show(run.wish.image))
     await required(story, base, 'no')
     await expectAtWork(story, server)
   })
@@ -86,12 +87,12 @@ describe('through Nova, on its own bus', () => {
     { what: 'stopped', begin: { 'os-stop': null }, state: 'SHUTOFF', end: { 'os-start': null } },
     { what: 'rebooted', begin: { reboot: { type: 'HARD' } }, state: 'ACTIVE', end: null },
   ])('a guest that is $what while we work: the verdict is true, and it is not left frozen', within, async (its) => {
-    const { servers, engine, images } = story
-    await servers.setTag(server, `snapshot:${its.what}`)
-    const { wish } = await engine.untilBegun(server)
+    const { servers, images } = story
+    const wish = await ask(story, server, its.what)
     await servers.act(server, its.begin)
-    expect(await engine.untilEnded(wish.image, 180_000)).toMatchObject({ outcome: 'active' })
-    const image = await images.show(wish.image)
+    const run = await endOf(story, wish)
+    expect(run, run.reason ?? '').toMatchObject({ outcome: 'active' })
+    const image = await images.show(run.wish.image)
     if (image['rbdsnap_consistency'] === 'filesystem') await expectConsistent(story, image)
     await servers.untilStatus(server, its.state, 120_000)
     if (its.end) await servers.act(server, its.end)
@@ -131,11 +132,12 @@ describe('a guest that has no agent', () => {
   })
 
   it('is not snapshotted when a freeze is required, and nothing is left', within, async () => {
-    const { servers, engine, images, ceph, lab } = story
+    const { servers, images, ceph, lab } = story
     await required(story, base, 'yes')
-    await servers.setTag(server, 'snapshot:refused')
-    const { wish } = await engine.untilBegun(server)
-    expect(await engine.untilEnded(wish.image)).toMatchObject({ outcome: 'rejected', code: 'QUIESCE_UNAVAILABLE' })
+    expect(await endOf(story, await ask(story, server, 'refused'))).toMatchObject({
+      outcome: 'rejected',
+      code: 'QUIESCE_UNAVAILABLE',
+    })
     expect(await images.named('refused')).toEqual([])
     expect((await ceph.find(lab.ceph.pools.disks, `${server}_disk`))?.snaps).toEqual([])
     expect((await servers.show(server)).tags).toEqual([])
