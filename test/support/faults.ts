@@ -12,6 +12,7 @@ import { type Asked, theWire, type Wired } from './one-request.ts'
  *           asking takes effect then (`sleep before`), or only the answer is late (`sleep after`).
  * hang      no answer, until the step's own time is up, or the function's, for a call that nothing can end
  * late      the same, and the request that was on its way takes effect after all, so much later
+ * wrong     an answer that its API does not have (a proxy's page, half of the JSON), in place of the effect or after it
  */
 export const callWays = [
   'error before',
@@ -26,7 +27,7 @@ export const callWays = [
 ] as const
 type CallWay = (typeof callWays)[number]
 /** `late 0 16000`: the call's first request takes effect 16 s later; `crash at 1`: the function dies before its second */
-export type Way = CallWay | `late ${number} ${number}` | `crash at ${number}`
+export type Way = CallWay | `late ${number} ${number}` | `crash at ${number}` | `wrong ${'before' | 'after'}`
 
 export interface PortCall {
   /** `volumes.ensureClone` */
@@ -177,6 +178,7 @@ async function strike(
   meddler: Meddler,
 ): Promise<void> {
   if (way === `error ${when}`) throw new Failure(codes[asked.port] ?? 'UNKNOWN', `planted ${when} the effect`)
+  if (way === `wrong ${when}`) throw new Failure('ANSWER_UNREADABLE', `planted ${when} the effect`)
   if (way === `crash ${when}`) {
     die(life)
     await never()
