@@ -29,10 +29,14 @@ export interface Fault {
   /** a regular expression on the decoded path */
   path?: string
   when: 'before' | 'after'
-  /** answer: this instead. hang: no answer until the client gives up. drop: the connection is cut. kill: the service's process dies. */
+  /**
+   * answer: this instead. hang: no answer until the client gives up. drop: the connection is cut. kill: the service's process dies.
+   * hold: the call waits for `release`, and goes on then, whether or not its client is still there.
+   */
   does:
     | { is: 'answer'; status: number; headers?: Record<string, string>; body?: unknown }
     | { is: 'hang' }
+    | { is: 'hold' }
     | { is: 'drop' }
     | { is: 'kill' }
   times: number
@@ -41,7 +45,11 @@ export interface Fault {
 /** The faults of one embedded cloud, in memory: a restart forgets them. */
 export function faultList() {
   const faults: Fault[] = []
+  const waiting: (() => void)[] = []
   return {
+    held: () => waiting.length,
+    hold: () => new Promise<void>((resolve) => waiting.push(resolve)),
+    release: () => waiting.splice(0).forEach((go) => go()),
     add: (fault: Fault) => void faults.push(fault),
     clear: () => void faults.splice(0),
     list: () => [...faults],
@@ -76,7 +84,10 @@ export async function serve(options: {
     const fault = faults.take(service, method, decodeURIComponent(path))
     if (fault?.when === 'before' && harm(fault, raw, response)) return
     const body = options.streams?.(method, path) ? Buffer.alloc(0) : await read(raw)
+    const isHeld = fault?.does.is === 'hold'
+    if (isHeld && fault.when === 'before') await faults.hold()
     const result = await handler({ method, path, query: url.searchParams, headers: raw.headers, body, raw })
+    if (isHeld && fault.when === 'after') await faults.hold()
     if (fault?.when === 'after' && harm(fault, raw, response)) return
     send(response, result)
   }
@@ -101,7 +112,9 @@ export async function serve(options: {
   }
 }
 
+/** True when that is all that becomes of the call. */
 function harm(fault: Fault, raw: IncomingMessage, response: ServerResponse): boolean {
+  if (fault.does.is === 'hold') return false
   if (fault.does.is === 'answer') send(response, fault.does)
   if (fault.does.is === 'drop') raw.socket.destroy()
   if (fault.does.is === 'kill') process.kill(process.pid, 'SIGKILL')

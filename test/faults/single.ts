@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { callWays } from '../support/faults.ts'
 import { scenarios, type Scenario } from '../support/scenarios.ts'
 import { casesOf, runWith, type Case } from './cases.ts'
-import { count } from './tally.ts'
+import { count, mostFrozenMs } from './tally.ts'
 
 /**
  * The good run is recorded as the list of its port calls; then the same run for each of them and each way to break it. What is
@@ -28,6 +28,7 @@ export function describeSingleFaults(road: Scenario['road']): void {
       const calls = new Set(cases.map((c) => c.index)).size
       count({ what: scenario.name, way: kind, calls, cases: cases.length, bad: bad.length, frozenMs })
       expect(bad).toEqual([])
+      expect(frozenMs).toBeLessThanOrEqual(mostFrozenMs)
     })
   })
 }

@@ -13,6 +13,10 @@ export interface Counted {
   frozenMs: number
 }
 
+/** A thaw that is lost with its function comes again when the queue shows its message again. */
+const budgetMs = 5_000
+export const mostFrozenMs = budgetMs + oneQueuePeriod.thawMs
+
 const variable = 'RBDSNAP_FAULTS_TALLY'
 
 export function count(counted: Counted): void {
@@ -34,11 +38,15 @@ export function setup(): () => void {
 
 function tell(all: Counted[]): void {
   const sum = (some: Counted[], key: 'cases' | 'bad' | 'calls') => some.reduce((n, c) => n + c[key], 0)
+  const longest = (some: Counted[]) => Math.max(0, ...some.map((c) => c.frozenMs))
   const row = (name: string, some: Counted[]) =>
-    `${name.padEnd(52)} ${String(sum(some, 'cases')).padStart(7)} cases ${String(sum(some, 'bad')).padStart(4)} bad`
+    `${name.padEnd(52)} ${String(sum(some, 'cases')).padStart(7)} cases ${String(sum(some, 'bad')).padStart(4)} bad  frozen ${String(longest(some)).padStart(5)} ms`
   const lines = [...Map.groupBy(all, (c) => c.what)].map(([what, some]) => row(what, some))
   const ways = [...Map.groupBy(all, (c) => c.way)].map(([way, some]) => row(way, some))
-  const longest = Math.max(0, ...all.map((c) => c.frozenMs))
-  const most = `budget 5000 ms and one queue period ${oneQueuePeriod.thawMs} ms`
-  console.log(['', ...lines, '', ...ways, '', row('all', all), `longest freeze ${longest} ms (${most})`].join('\n'))
+  // What one guard of the freeze needs alone is not the longest freeze of a cloud that has both.
+  const guarded = all.filter((c) => !c.way.endsWith(' alone'))
+  const most = `budget ${budgetMs} ms and one queue period ${oneQueuePeriod.thawMs} ms`
+  console.log(
+    ['', ...lines, '', ...ways, '', row('all', all), `longest freeze ${longest(guarded)} ms (${most})`].join('\n'),
+  )
 }

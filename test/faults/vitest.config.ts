@@ -8,5 +8,6 @@ export default defineConfig({
     maxWorkers: 2,
     globalSetup: 'test/faults/tally.ts',
     testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 })
