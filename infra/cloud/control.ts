@@ -4,6 +4,7 @@ import type { GlanceSettings } from './glance-service.ts'
 import { evidence } from './guest-disk.ts'
 import type { AgentState } from './guests.ts'
 import { type Answer, type Fault, type Faults, type Request, serve } from './http.ts'
+import type { LoadGauge } from './load.ts'
 import type { NovaChange, NovaCore } from './nova-core.ts'
 import type { Instance } from './nova-instances.ts'
 import type { NewServer, ServerFactory } from './servers.ts'
@@ -25,11 +26,12 @@ class Wrong extends Error {
 export function startControl(options: {
   port: number
   faults: Faults
+  load: Record<'ceph' | 'glance', LoadGauge>
   nova: NovaCore
   factory: ServerFactory
   dashboards: Dashboards
 }) {
-  const { faults, nova, dashboards } = options
+  const { faults, load, nova, dashboards } = options
 
   function cluster(request: Request): Cluster {
     return request.query.get('cluster') === 'b' ? nova.clusters.b : nova.clusters.a
@@ -98,6 +100,12 @@ export function startControl(options: {
     return ok(faults.list())
   }
 
+  /** How many calls at once; DELETE begins to count anew. */
+  function loadOf(request: Request): Answer {
+    if (request.method === 'DELETE') for (const gauge of Object.values(load)) gauge.reset()
+    return ok({ ceph: load.ceph.read(), glance: load.glance.read() })
+  }
+
   function settings(request: Request, service: 'nova' | 'glance'): Answer {
     const isChange = request.method === 'PUT'
     if (isChange && service === 'nova') nova.set(readJson(request) as NovaChange)
@@ -121,6 +129,7 @@ export function startControl(options: {
     const [, topic, id] = request.path.split('/')
     if (topic === 'world') return ok(viewWorld(nova))
     if (topic === 'faults') return faultsOf(request)
+    if (topic === 'load') return loadOf(request)
     if (topic === 'bus') return bus(request)
     if (topic === 'guests') return id === undefined ? ok(nova.guests.all()) : guest(request, id)
     if (topic === 'servers') return servers(request, id)

@@ -4,6 +4,7 @@ import { dashboardApi } from './dashboard-api.ts'
 import { type DashboardUser, openAccounts } from './dashboard-auth.ts'
 import { managerLife, type ManagerLife, type SlowOperation } from './dashboard-life.ts'
 import { type Answer, type Faults, type Request, serve } from './http.ts'
+import type { LoadGauge } from './load.ts'
 import { openRbdTasks } from './rbd-tasks.ts'
 
 export type { DashboardUser, Scopes } from './dashboard-auth.ts'
@@ -29,6 +30,7 @@ export async function startDashboards(options: {
   /** 0: any free one */
   ports: [number, number]
   faults: Faults
+  load?: LoadGauge
   users: DashboardUser[]
   dataDir: string
   /** 2 s for most calls and twice that for edits, as in 16.2 */
@@ -62,7 +64,8 @@ export async function startDashboards(options: {
 
   async function listen(manager: Manager) {
     const handler = (request: Request) => answer(manager, request)
-    const service = await serve({ service: 'dashboard', port: manager.port, faults, handler })
+    const { load } = options
+    const service = await serve({ service: 'dashboard', port: manager.port, faults, handler, ...(load && { load }) })
     // an idle connection is closed after about 10 s
     service.server.keepAliveTimeout = 10_000
     Object.assign(manager, { service, port: service.port, role: 'standby' })

@@ -5,6 +5,7 @@ import { GlanceRefusal } from './glance-images.ts'
 import type { Endpoint, GlanceService } from './glance-service.ts'
 import { type Answer, type Faults, type Request, serve } from './http.ts'
 import type { Token } from './keystone-tokens.ts'
+import type { LoadGauge } from './load.ts'
 
 const patchTypes = ['application/openstack-images-v2.1-json-patch', 'application/openstack-images-v2.0-json-patch']
 const fileOf = /^\/v2\/images\/([^/]+)\/file$/
@@ -15,6 +16,7 @@ export async function startGlance(options: {
   endpoint: Endpoint
   port: number
   faults: Faults
+  load?: LoadGauge
   authUrl: string
   validate: (token: string | undefined) => Token | null
 }) {
@@ -121,10 +123,12 @@ export async function startGlance(options: {
     }
   }
 
+  const { load } = options
   const listening = await serve({
     service: 'glance',
     port: options.port,
     faults: options.faults,
+    ...(load && { load }),
     handler: handle,
     streams: (method, path) => method === 'PUT' && fileOf.test(path),
   })

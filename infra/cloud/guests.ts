@@ -37,14 +37,20 @@ export interface Guest {
   queued: number
 }
 
-const beatMs = 1000
+/** Of each guest; thousands of them leave one process no time for anything else. */
+const usualBeatMs = 1000
 const commitMs = 30
 /** sockaddr_un has 108 bytes with the final zero */
 const longestSocketPath = 107
 
 /** The running guests: each beats on its disk, and its agent listens on `<folder>/<instance>.sock`. */
-export function openGuests(options: { records: Records; clusters: Record<Disk['cluster'], Cluster>; folder: string }) {
-  const { clusters } = options
+export function openGuests(options: {
+  records: Records
+  clusters: Record<Disk['cluster'], Cluster>
+  folder: string
+  beatMs?: number
+}) {
+  const { clusters, beatMs = usualBeatMs } = options
   const guests = options.records.table<Guest>('guest')
   const agents = new Map<string, Server>()
   let connections = 0

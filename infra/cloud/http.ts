@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { LoadGauge } from './load.ts'
 
 /** What a handler of an embedded service gets and gives back. */
 export interface Request {
@@ -74,6 +75,7 @@ export async function serve(options: {
   port: number
   faults: Faults
   handler: Handler
+  load?: LoadGauge
   streams?: (method: string, path: string) => boolean
 }): Promise<{ server: Server; port: number; close: () => Promise<void> }> {
   const { service, faults, handler } = options
@@ -92,6 +94,8 @@ export async function serve(options: {
     send(response, result)
   }
   const server = createServer((raw, response) => {
+    const leave = options.load?.enter()
+    if (leave) response.once('close', leave)
     answer(raw, response).catch((error: unknown) => {
       if (!response.headersSent) send(response, { status: 500, body: { error: String(error) } })
       else raw.socket.destroy()

@@ -11,6 +11,7 @@ import { startGlance } from './glance.ts'
 import { openGuests } from './guests.ts'
 import { faultList } from './http.ts'
 import { startKeystone } from './keystone.ts'
+import { loadGauge } from './load.ts'
 import { novaCore, type NovaChange } from './nova-core.ts'
 import type { NotificationFormat } from './notifications.ts'
 import { startNova } from './nova.ts'
@@ -36,6 +37,8 @@ export interface CloudOptions {
   respawnMs?: number
   /** a dashboard call that takes longer answers 202 */
   heldMs?: number
+  /** between two heartbeats of a guest */
+  beatMs?: number
   /** of every user but the service user */
   password?: string
   servicePassword?: string
@@ -54,6 +57,7 @@ export async function startCloud(options: CloudOptions) {
   const ports = { ...lastPorts(dataDir), ...options.ports }
   const port = (name: keyof Ports) => ports[name] ?? 0
   const faults = faultList()
+  const load = { ceph: loadGauge(), glance: loadGauge() }
   const records = openRecords(join(dataDir, 'openstack.db'))
 
   const cluster = (letter: 'a' | 'b', pools: string[]) =>
@@ -66,7 +70,12 @@ export async function startCloud(options: CloudOptions) {
     })
   const clusters = { a: cluster('a', ['vms', 'images']), b: cluster('b', ['vms']) }
   const guestsFolder = socketFolder(dataDir)
-  const guests = openGuests({ records, clusters, folder: guestsFolder })
+  const guests = openGuests({
+    records,
+    clusters,
+    folder: guestsFolder,
+    ...(options.beatMs === undefined ? {} : { beatMs: options.beatMs }),
+  })
   const glance = glanceService(records, rbdStore(clusters.a, 'images', join(dataDir, 'glance-spool')))
   const nova = novaCore({
     records,
@@ -94,7 +103,15 @@ export async function startCloud(options: CloudOptions) {
   await seedWorld({ records, people: keystone.people, nova, factory, password, servicePassword })
 
   const glanceOn = (endpoint: 'public' | 'internal', at: number) =>
-    startGlance({ service: glance, endpoint, port: at, faults, authUrl: keystone.url, validate: keystone.validator() })
+    startGlance({
+      service: glance,
+      endpoint,
+      port: at,
+      faults,
+      load: load.glance,
+      authUrl: keystone.url,
+      validate: keystone.validator(),
+    })
   const glancePublic = await glanceOn('public', port('glance'))
   const glanceInternal = await glanceOn('internal', port('glanceInternal'))
   const compute = await startNova({
@@ -111,6 +128,7 @@ export async function startCloud(options: CloudOptions) {
     cluster: clusters.a,
     ports: [port('dashboardX'), port('dashboardY')],
     faults,
+    load: load.ceph,
     users: [
       { name: 'gate', password: servicePassword, scopes: { 'rbd-image': rbdImage } },
       { name: 'reader', password, scopes: { 'rbd-image': ['read'] } },
@@ -130,7 +148,7 @@ export async function startCloud(options: CloudOptions) {
   })
   for (const letter of ['a', 'b'] as const)
     writeFileSync(confs[letter], `[global]\nfsid = ${fsids[letter]}\nmon_host = 127.0.0.1:${String(rbd.port)}\n`)
-  const control = await startControl({ port: port('control'), faults, nova, factory, dashboards })
+  const control = await startControl({ port: port('control'), faults, load, nova, factory, dashboards })
 
   const all = {
     keystone: keystone.url,
@@ -225,6 +243,7 @@ function optionsFromEnvironment(env: Record<string, string | undefined>): CloudO
     ...given('failoverMs', number('RBDSNAP_CLOUD_FAILOVER_MS')),
     ...given('respawnMs', number('RBDSNAP_CLOUD_RESPAWN_MS')),
     ...given('heldMs', number('RBDSNAP_CLOUD_HELD_MS')),
+    ...given('beatMs', number('RBDSNAP_CLOUD_BEAT_MS')),
     ...given('password', env['RBDSNAP_CLOUD_PASSWORD']),
     ...given('servicePassword', env['RBDSNAP_CLOUD_SERVICE_PASSWORD']),
     ...(format === undefined ? {} : { nova: { notificationFormat: format } }),

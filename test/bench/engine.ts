@@ -5,11 +5,14 @@ import { join } from 'node:path'
 import { demoCloud, type DemoCloud } from '../../infra/cli/demo-cloud.ts'
 import { openSession, type Session } from '../../infra/cli/session.ts'
 import { embeddedParts } from '../../infra/embedded/parts.ts'
-import { defaultRules } from '../../shared/rules.ts'
+import { defaultRules, type Rules } from '../../shared/rules.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
 
 /** What the machine can do is measured, not how long Ceph's monitor lets it wait. */
 const monitorAtTenth: Record<string, string> = { RBDSNAP_CLOUD_PAXOS_PROPOSE_INTERVAL_MS: '100' }
+
+const unlimited = { open: 1_000_000, perHour: 1_000_000 }
+const outOfTheWay: Rules['limits'] = { instance: unlimited, project: unlimited }
 
 /** The embedded stack, whole, with servers to snapshot; limits out of the way, and Ceph's monitor at 0.1 s instead of 1 s. */
 export interface Engine {
@@ -19,11 +22,14 @@ export interface Engine {
   close: () => Promise<void>
 }
 
-export async function startEngine(serverCount: number, cloudSettings = monitorAtTenth): Promise<Engine> {
+export async function startEngine(
+  serverCount: number,
+  cloudSettings = monitorAtTenth,
+  limits = outOfTheWay,
+): Promise<Engine> {
   const folder = mkdtempSync(join(tmpdir(), 'rbdsnap-bench-'))
-  const unlimited = { open: 1_000_000, perHour: 1_000_000 }
   const rulesPath = join(folder, 'rules.json')
-  writeFileSync(rulesPath, JSON.stringify({ ...defaultRules, limits: { instance: unlimited, project: unlimited } }))
+  writeFileSync(rulesPath, JSON.stringify({ ...defaultRules, limits }))
   process.env['RBDSNAP_DATA_DIR'] = join(folder, 'data')
   const session = await openSession({
     cloud: cloudSettings,

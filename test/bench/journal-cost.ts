@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto'
 import { sqlite } from '../../shared/adapters/sqlite.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
 import { messageVersion, type Wish } from '../../shared/run.ts'
-import { show, spreadOf } from './stats.ts'
+import { spreadOf, type Spread } from './stats.ts'
 
 /** What the journal does for one run, at so many runs of history: the same calls that the driver makes, timed together. */
 const steps = 7
 const samples = 200
 
-export async function journalCost(path: string, sizes: number[]): Promise<string[]> {
+export async function journalCost(path: string, sizes: number[]): Promise<{ size: number; took: Spread }[]> {
   const { journal, leases, close } = sqlite(path)
-  const lines: string[] = []
+  const costs: { size: number; took: Spread }[] = []
   let stored = 0
   for (const size of sizes) {
     for (; stored < size; stored++) {
@@ -42,10 +42,10 @@ export async function journalCost(path: string, sizes: number[]): Promise<string
       took.push(performance.now() - startedAt)
     }
     stored += samples
-    lines.push(`${String(size).padStart(6)} runs: ${show(spreadOf(took), 'ms')} a run`)
+    costs.push({ size, took: spreadOf(took) })
   }
   close()
-  return lines
+  return costs
 }
 
 const project = '13fcaa0fddb64917b16214698f0e086f'

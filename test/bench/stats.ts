@@ -8,6 +8,7 @@ export interface Spread {
   n: number
   p50: number
   p95: number
+  p99: number
   least: number
   most: number
 }
@@ -18,6 +19,7 @@ export function spreadOf(values: number[]): Spread {
     n: values.length,
     p50: round(percentile(values, 50)),
     p95: round(percentile(values, 95)),
+    p99: round(percentile(values, 99)),
     least: round(Math.min(...values)),
     most: round(Math.max(...values)),
   }

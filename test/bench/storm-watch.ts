@@ -1,0 +1,79 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { guestAgent } from '../../shared/adapters/guest-agent.ts'
+import { instanceLease } from '../../shared/freeze.ts'
+import { messageVersion } from '../../shared/run.ts'
+import type { Freeze, Guest } from '../../infra/cloud/guests.ts'
+import { memoryMib, type Engine } from './engine.ts'
+
+/** What is looked at while a storm goes on. */
+export interface Sample {
+  ended: number
+  memoryMib: Record<string, number>
+}
+
+export interface Load {
+  now: number
+  most: number
+  calls: number
+}
+
+const sampleEveryMs = 1_000
+const leaseMs = 35_000
+/** as the functions have it by default */
+export const budgetMs = 5_000
+
+/** Ends when so many runs more than there were have ended and none is open, or at `endAtMs`. */
+export async function watchUntilOver(engine: Engine, wishes: number, endAtMs: number): Promise<Sample[]> {
+  const samples: Sample[] = []
+  const before = await runsOf(engine)
+  for (;;) {
+    const { open, ended } = await runsOf(engine)
+    samples.push({ ended: ended - before.ended, memoryMib: memoryMib(engine.session) })
+    if ((ended - before.ended >= wishes && open === 0) || Date.now() > endAtMs) return samples
+    await sleep(sampleEveryMs)
+  }
+}
+
+async function runsOf({ session }: Engine): Promise<{ open: number; ended: number }> {
+  const counts = await session.journal.counts()
+  const sum = (isOpen: boolean) => counts.reduce((n, c) => n + ((c.outcome === null) === isOpen ? c.runs : 0), 0)
+  return { open: sum(true), ended: sum(false) }
+}
+
+/**
+ * Freezes as `quiesce` does, lease noted and thaw armed, and then nothing more, as if the function had died: what ends them is
+ * the dead man's message alone. One after the other over the guards, until stopped.
+ */
+export function keepFreezing({ session }: Engine, guards: string[]): { stop: () => Promise<void> } {
+  const agent = guestAgent({ socket: session.env['RBDSNAP_GUEST_SOCKET'] ?? '', timeoutMs: budgetMs })
+  const stopping = new AbortController()
+  async function freeze(instance: string): Promise<void> {
+    const askedAtMs = Date.now()
+    const lease = await session.leases.take(instanceLease(instance), 'storm', askedAtMs, askedAtMs + leaseMs)
+    if (!lease || lease.freeze) return
+    const asked = { ...lease, freeze: { askedAtMs, isConfirmed: true, host: null } }
+    if (!(await session.leases.save(asked))) return
+    await session.queue.send({ v: messageVersion, step: 'thaw', instance, epoch: lease.epoch }, budgetMs)
+    await agent.freeze({ instance, host: null }, askedAtMs + budgetMs, AbortSignal.timeout(budgetMs))
+  }
+  const running = (async () => {
+    for (let i = 0; !stopping.signal.aborted; i += 1) {
+      await freeze(guards[i % guards.length] ?? '')
+      await sleep(2_000, undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+  })()
+  return {
+    async stop() {
+      stopping.abort()
+      await running
+      await sleep(2 * budgetMs)
+    },
+  }
+}
+
+/** How long each guest stood still each time, as the guests saw it; one that stands still yet until now. */
+export async function freezesOf(engine: Engine): Promise<Map<string, number[]>> {
+  const guests = await engine.cloud.control<Guest[]>('GET', '/guests')
+  const lasted = ({ frozenAtMs, thawedAtMs }: Freeze) => (thawedAtMs ?? Date.now()) - frozenAtMs
+  return new Map(guests.map(({ id, freezes }) => [id, freezes.map(lasted)]))
+}
