@@ -44,6 +44,9 @@ export const besides = {
  */
 export const cephAtOnce = 8
 
+/** From `quiesce` to the end of this step a guest stands still: where places are given out, it waits behind nothing else. */
+export const endsFreeze: RunStep = 'snapshot'
+
 export type UndoName = 'releaseClaim' | 'thaw' | 'dropSourceSnapshot' | 'dropClone' | 'dropRecord' | 'dropCopy'
 export type NextOf<S extends RunStep> = (typeof pipeline)[S]['next'][number]
 export type QueueStep = RunStep | keyof typeof besides

@@ -8,7 +8,9 @@ import {
 import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { claimMs, visibilityMs } from '../../shared/drive.ts'
-import { besides, cephAtOnce, pipeline, type QueueStep } from '../../shared/pipeline.ts'
+import { groupOfBody } from '../../shared/fair.ts'
+import { besides, cephAtOnce, endsFreeze, pipeline, type QueueStep } from '../../shared/pipeline.ts'
+import { placesOf, type Places } from './places.ts'
 
 /**
  * From the queues to the functions, as AWS's event source mapping does it: one message an invocation, at most `parallel` of
@@ -19,7 +21,8 @@ import { besides, cephAtOnce, pipeline, type QueueStep } from '../../shared/pipe
  *   over, and nothing is received until the port answers again.
  * - A long poll is never aborted: fauxqs 2.4 would hide the message that it was about to give for the whole visibility timeout.
  * - A message whose function is still at work, or waits for a place, is hidden for longer, again and again.
- * - The steps of runs share `cephAtOnce` places, first come first served: they all talk to Ceph's manager.
+ * - The steps of runs share `cephAtOnce` places, because they all talk to Ceph's manager: where a guest stands still first, then
+ *   the projects in turn.
  */
 export interface PollerOptions {
   sqs: SQSClient
@@ -39,7 +42,7 @@ export function startPoller(options: PollerOptions): { stop: () => Promise<void>
   const agent = new Agent({ keepAlive: true, maxSockets: 64 })
   const state = { isStopped: false }
   const door = gate(options.lambdaPort, state)
-  const places = semaphore(cephAtOnce)
+  const places = placesOf(cephAtOnce)
   const loops = options.steps.map((step) => poll(step, options, agent, door, places, state))
   return {
     async stop() {
@@ -55,7 +58,7 @@ async function poll(
   options: PollerOptions,
   agent: Agent,
   door: Gate,
-  places: Semaphore,
+  places: Places,
   state: { isStopped: boolean },
 ): Promise<void> {
   const queueUrl = options.queuePrefix + step
@@ -105,7 +108,7 @@ async function deliver(
   options: PollerOptions,
   agent: Agent,
   door: Gate,
-  places: Semaphore,
+  places: Places,
 ): Promise<void> {
   const handle = { QueueUrl: queueUrl, ReceiptHandle: message.ReceiptHandle }
   const hide = (seconds: number) =>
@@ -113,7 +116,8 @@ async function deliver(
       .send(new ChangeMessageVisibilityCommand({ ...handle, VisibilityTimeout: seconds }))
       .catch(() => undefined)
   const heartbeat = setInterval(() => void hide(hideS), heartbeatMs)
-  const leave = step in pipeline ? await places.enter() : () => undefined
+  const group = groupOfBody(message.Body ?? '')
+  const leave = step in pipeline ? await places.enter({ group, isUrgent: step === endsFreeze }) : () => undefined
   try {
     const answer = await invoke(
       options.functionName(step),
@@ -182,28 +186,6 @@ function invoke(name: string, event: unknown, port: number, agent: Agent): Promi
     call.on('error', reject)
     call.end(body)
   })
-}
-
-interface Semaphore {
-  /** Waits for a place; the function given back leaves it. */
-  enter: () => Promise<() => void>
-}
-
-function semaphore(places: number): Semaphore {
-  let free = places
-  const waiting: (() => void)[] = []
-  const leave = () => {
-    const next = waiting.shift()
-    if (next) next()
-    else free += 1
-  }
-  return {
-    async enter() {
-      if (free > 0) free -= 1
-      else await new Promise<void>((resolve) => waiting.push(resolve))
-      return leave
-    },
-  }
 }
 
 interface Gate {

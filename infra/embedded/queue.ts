@@ -1,6 +1,7 @@
 import { startFauxqs } from 'fauxqs'
 import { mostReceives, visibilityMs } from '../../shared/drive.ts'
 import { besides, pipeline, type QueueStep } from '../../shared/pipeline.ts'
+import { makeQueuesFair } from './fair-queue.ts'
 
 /**
  * The embedded SQS engine: fauxqs with its data in a folder, one standard queue per step and a dead-letter queue for each.
@@ -17,6 +18,7 @@ async function main(): Promise<void> {
   const port = Number(process.env['RBDSNAP_EMBEDDED_QUEUE_PORT'])
   const dataDir = process.env['RBDSNAP_EMBEDDED_QUEUE_DIR']
   if (!port || !dataDir) throw new Error('RBDSNAP_EMBEDDED_QUEUE_PORT and RBDSNAP_EMBEDDED_QUEUE_DIR are not set')
+  makeQueuesFair()
   const server = await startFauxqs({ port, host: '127.0.0.1', dataDir, logger: false })
   for (const step of queueSteps) {
     const name = `rbdsnap-${step}`

@@ -1,5 +1,6 @@
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import { Failure } from '../failures.ts'
+import { groupOf } from '../fair.ts'
 import type { Queue } from '../ports/queue.ts'
 
 /** SQS refuses a longer DelaySeconds. A message that is due later comes back early and finds itself waiting again. */
@@ -10,10 +11,13 @@ export function sqs(client: SQSClient, prefix: string): Queue {
   return {
     async send(message, delayMs = 0) {
       const delayS = Math.min(longestDelayS, Math.ceil(Math.max(0, delayMs) / 1000))
+      const group = groupOf(message)
       const command = new SendMessageCommand({
         QueueUrl: prefix + message.step,
         MessageBody: JSON.stringify(message),
         ...(delayS > 0 ? { DelaySeconds: delayS } : {}),
+        // On a standard queue it orders nothing: whose turn the message takes (docs/adr/0009).
+        ...(group === null ? {} : { MessageGroupId: group }),
       })
       try {
         await client.send(command)

@@ -3,6 +3,7 @@ import { startFauxqs } from 'fauxqs'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { makeQueuesFair } from '../../infra/embedded/fair-queue.ts'
 import { queuePrefix } from '../../infra/embedded/queue.ts'
 import { sqs } from '../../shared/adapters/sqs.ts'
 import { message as messageSchema } from '../../shared/run.ts'
@@ -13,9 +14,10 @@ const hiddenMs = 2_000
 
 describeQueue('SQS by fauxqs', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'rbdsnap-queue-'))
+  makeQueuesFair()
   const server = await startFauxqs({ port: 0, host: '127.0.0.1', dataDir, logger: false })
   const attributes = { VisibilityTimeout: String(hiddenMs / 1000) }
-  for (const step of ['thaw', 'sweep']) server.createQueue(`rbdsnap-${step}`, { attributes })
+  for (const step of ['ingest', 'thaw', 'sweep']) server.createQueue(`rbdsnap-${step}`, { attributes })
   const endpoint = `http://127.0.0.1:${String(server.port)}`
   const client = new SQSClient({
     endpoint,

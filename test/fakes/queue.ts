@@ -1,4 +1,5 @@
 import { mostReceives, visibilityMs } from '../../shared/drive.ts'
+import { groupOf, takingTurns } from '../../shared/fair.ts'
 import { message as messageSchema, type Message } from '../../shared/run.ts'
 import type { Queue } from '../../shared/ports/queue.ts'
 import type { FakeClock } from './clock.ts'
@@ -32,6 +33,7 @@ export function fakeQueue(clock: FakeClock) {
   let messages: Held[] = []
   let nextId = 1
   const dead: Held[] = []
+  const turnsOf = new Map<Message['step'], ReturnType<typeof takingTurns<Held>>>()
   /** everything that was ever sent */
   const sent: Sent[] = []
   /** asked for each message as it comes in: does the queue lose it, keep it twice, or show it only later? */
@@ -77,6 +79,16 @@ export function fakeQueue(clock: FakeClock) {
     all: (): readonly Held[] => messages,
     nextMs: () => messages.reduce<number | null>((t, m) => (t === null || m.visibleAtMs < t ? m.visibleAtMs : t), null),
     due: (): Held[] => messages.filter(isDue).sort((a, b) => a.visibleAtMs - b.visibleAtMs || a.id - b.id),
+
+    /** What a function of this step would be given next, the projects taking turns. */
+    nextOf(step: Message['step'], count: number): Held[] {
+      const own = messages.filter((m) => m.sent.message.step === step)
+      const isAtWork = (m: Held) => m.receives > 0 && !isDue(m)
+      const turns = turnsOf.get(step) ?? takingTurns((m: Held) => groupOf(m.sent.message))
+      turnsOf.set(step, turns)
+      const atWork = own.filter(isAtWork).map((m) => groupOf(m.sent.message))
+      return turns.next(own.filter(isDue), atWork, count)
+    },
 
     /** Hides it for its step's visibility timeout; after five it is moved to the dead letters. */
     take(held: Held): Message | null {
