@@ -20,13 +20,23 @@ import { undos, type Undone } from './undo.ts'
  */
 export const settleAfterMs = Math.max(...Object.values(pipeline).map((row) => row.timeoutMs)) + 300_000
 
-const atOnce = 40
+/** Of the sweep's minute; what is left is looked at in the next one. */
+const lookForMs = 30_000
+/** More than can be looked at in that time. */
+const lookAt = 2_000
 
-/** How many were looked at for the last time. What cannot be asked now is asked again by the next sweep. */
+/**
+ * How many were looked at for the last time. One after the other: the steps of runs fill the manager's places already. What cannot
+ * be asked now is asked again by the next sweep.
+ */
 export async function settleEnded(ports: Ports, ctx: Context): Promise<number> {
-  const ended = await ports.journal.unsettled(ctx.clock.nowMs() - settleAfterMs, atOnce)
-  const settled = await Promise.all(ended.map((record) => settle(record, ports, ctx)))
-  return settled.filter(Boolean).length
+  const now = ctx.clock.nowMs()
+  let settled = 0
+  for (const record of await ports.journal.unsettled(now - settleAfterMs, lookAt)) {
+    if (ctx.signal.aborted || ctx.clock.nowMs() - now > lookForMs) break
+    if (await settle(record, ports, ctx)) settled += 1
+  }
+  return settled
 }
 
 async function settle(record: RunRecord, ports: Ports, ctx: Context): Promise<boolean> {

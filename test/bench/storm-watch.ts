@@ -71,9 +71,19 @@ export function keepFreezing({ session }: Engine, guards: string[]): { stop: () 
   }
 }
 
+export interface Stood {
+  instance: string
+  fromMs: number
+  lastedMs: number
+}
+
 /** How long each guest stood still each time, as the guests saw it; one that stands still yet until now. */
-export async function freezesOf(engine: Engine): Promise<Map<string, number[]>> {
+export async function freezesOf(engine: Engine, sinceMs: number): Promise<Stood[]> {
   const guests = await engine.cloud.control<Guest[]>('GET', '/guests')
-  const lasted = ({ frozenAtMs, thawedAtMs }: Freeze) => (thawedAtMs ?? Date.now()) - frozenAtMs
-  return new Map(guests.map(({ id, freezes }) => [id, freezes.map(lasted)]))
+  const stood = (id: string, { frozenAtMs, thawedAtMs }: Freeze): Stood => ({
+    instance: id,
+    fromMs: frozenAtMs,
+    lastedMs: (thawedAtMs ?? Date.now()) - frozenAtMs,
+  })
+  return guests.flatMap(({ id, freezes }) => freezes.map((f) => stood(id, f)).filter((s) => s.fromMs >= sinceMs))
 }

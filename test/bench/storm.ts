@@ -3,13 +3,14 @@ import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { besides, cephAtOnce } from '../../shared/pipeline.ts'
+import type { RunRecord, StepRecord } from '../../shared/ports/journal.ts'
 import { defaultRules } from '../../shared/rules.ts'
 import { memoryMib, startEngine, type Engine } from './engine.ts'
 import { journalCost } from './journal-cost.ts'
 import { spreadOf, type Spread } from './stats.ts'
 import { figuresOf, type Figures } from './storm-figures.ts'
 import { askAll, buildScene, largeProject, type Scene } from './storm-scene.ts'
-import { budgetMs, freezesOf, keepFreezing, watchUntilOver, type Load, type Sample } from './storm-watch.ts'
+import { budgetMs, freezesOf, keepFreezing, watchUntilOver, type Load, type Sample, type Stood } from './storm-watch.ts'
 
 /**
  * npm run storm [-- --wishes 1000 --instances 300]: everybody wants a snapshot at once, on the whole embedded stack. Prints what
@@ -34,6 +35,7 @@ const mostMs = 120_000 + wishes * 400
 
 /** The queue rounds a delay up to a second, and is asked again after two at most (infra/embedded/poller.ts). */
 const queuePeriodMs = 3_000
+const mostFrozenMs = budgetMs + queuePeriodMs
 /** `ingest` and `sweep` hold no place, and talk to Glance as well. */
 const glanceAtOnce = cephAtOnce + besides.ingest.parallel + besides.sweep.parallel
 /** The slowest of the small projects waits for no more than this part of what is usual for the large one. */
@@ -94,7 +96,7 @@ async function report(engine: Engine, scene: Scene): Promise<void> {
   const runs = (await engine.session.journal.list(2 * wishes)).filter((r) => askedAtMs.has(r.wish.instance))
   const figures = figuresOf(runs, askedAtMs)
   const { ceph, glance } = await engine.cloud.control<{ ceph: Load; glance: Load }>('GET', '/load')
-  const freezes = await freezesOf(engine)
+  const stood = await freezesOf(engine, startedAtMs)
   sayFigures(figures)
   say(
     `  most at once: ${ceph.most} calls to Ceph's manager (of ${ceph.calls}), ${glance.most} to Glance (of ${glance.calls})`,
@@ -102,7 +104,7 @@ async function report(engine: Engine, scene: Scene): Promise<void> {
   checkRuns(runs.length, figures)
   bound(`at most ${cephAtOnce} calls at once to the manager: ${ceph.most}`, ceph.most <= cephAtOnce)
   bound(`at most ${glanceAtOnce} calls at once to Glance: ${glance.most}`, glance.most <= glanceAtOnce)
-  checkFreezes(freezes, new Set(scene.guards))
+  checkFreezes(stood, new Set(scene.guards), runs)
   checkMemory(atStart, samples)
   say(`  load ${load()}`)
 }
@@ -135,18 +137,31 @@ function checkRuns(runs: number, { outcomes, usableMsOfSmall, usableMsOfLarge, .
   )
 }
 
-function checkFreezes(freezes: Map<string, number[]>, guards: Set<string>): void {
-  const of = (isGuard: boolean) => [...freezes].flatMap(([id, ms]) => (guards.has(id) === isGuard ? ms : []))
-  const runs = spreadOf(of(false))
+function checkFreezes(stood: Stood[], guards: Set<string>, runs: RunRecord[]): void {
+  const of = (isGuard: boolean) => stood.filter((s) => guards.has(s.instance) === isGuard).map((s) => s.lastedMs)
   const guarded = spreadOf(of(true))
-  say(`  guests stood still for a snapshot: ${show(runs)}`)
+  say(`  guests stood still for a snapshot: ${show(spreadOf(of(false)))}`)
   say(`  and with nobody but the dead man:  ${show(guarded)}`)
-  const mostMs = budgetMs + queuePeriodMs
-  bound(
-    `no guest stood still for more than ${mostMs} ms: ${Math.max(runs.most, guarded.most)}`,
-    Math.max(runs.most, guarded.most) <= mostMs,
-  )
-  bound(`the dead man was needed, and came: ${guarded.n} times`, guarded.n > 0 && guarded.least > budgetMs - 1_000)
+  const most = Math.max(...stood.map((s) => s.lastedMs))
+  bound(`no guest stood still for more than ${mostFrozenMs} ms: ${most}`, most <= mostFrozenMs)
+  bound(`the dead man was needed, and came: ${guarded.n} times`, guarded.p50 > budgetMs - 1_000)
+  for (const s of stood.filter(({ lastedMs }) => lastedMs > mostFrozenMs)) sayHow(s, runs)
+}
+
+/** What the runs of a guest that stood still for too long did around that time. */
+function sayHow({ instance, fromMs, lastedMs }: Stood, runs: RunRecord[]): void {
+  say(`    ${instance} for ${lastedMs} ms`)
+  const steps = runs
+    .filter((r) => r.wish.instance === instance)
+    .flatMap((r) => r.timeline.map((s) => ({ ...s, run: r.wish.run })))
+  const isNear = (s: StepRecord) =>
+    (s.endedAtMs ?? Infinity) > fromMs - 2_000 && s.startedAtMs < fromMs + lastedMs + 2_000
+  for (const s of steps.filter(isNear).sort((a, b) => a.startedAtMs - b.startedAtMs)) {
+    const ended = s.endedAtMs === null ? 'open' : `${s.endedAtMs - fromMs}`
+    say(
+      `      ${s.run.slice(0, 8)} ${s.step} ${s.startedAtMs - fromMs} to ${ended} ms, tries ${s.tries} ${s.outcome} ${s.code ?? ''} ${s.words ?? ''}`,
+    )
+  }
 }
 
 /** From when a tenth of the runs had ended: every function was at work by then, and keeps its isolate. */
