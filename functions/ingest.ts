@@ -30,14 +30,16 @@ export async function ingest(message: Message, ports: Ports, ctx: Context): Prom
     return { begun: [], woken: await ports.journal.openOf(heard.instance) }
   }
   if (explained.decision !== 'request') return { begun: [], woken: [] }
-  const begun = await Promise.all(
-    explained.wishes.map((w) =>
-      w.is === 'take-over'
-        ? beginTakeOver(heard, w, explained.rule, message, ports, ctx)
-        : beginTag(heard, w, explained.rule, message, ports, ctx),
-    ),
-  )
-  return { begun: begun.filter((b) => b !== null), woken: [] }
+  const begun: Begun[] = []
+  // One after the other: each counts against the limits of the next.
+  for (const wish of explained.wishes) {
+    const one =
+      wish.is === 'take-over'
+        ? await beginTakeOver(heard, wish, explained.rule, message, ports, ctx)
+        : await beginTag(heard, wish, explained.rule, message, ports, ctx)
+    if (one) begun.push(one)
+  }
+  return { begun, woken: [] }
 }
 
 /** A request that the sweep found goes by the rules as the notification that was lost would have. */

@@ -34,9 +34,12 @@ export interface Situation {
   /** images of others under ids that we would choose */
   occupied?: Image[]
   journal?: RunRecord[]
+  /** in the journal; what is there is counted when absent */
   count?: { open: number; since: number }
   epoch?: number
   claim?: () => Promise<void>
+  /** while an image is looked for */
+  finding?: () => Promise<void>
 }
 
 /** Two worlds: what Nova and Glance show, and a journal in a map that several deliveries share. */
@@ -48,7 +51,10 @@ export function inSituation(given: Situation = {}) {
   const { ports, calls } = portsOf({
     compute: { find: async () => (given.server === undefined ? server({ tags: ['snapshot'] }) : given.server) },
     images: {
-      find: async (id) => shown.find((i) => i.id === id) ?? null,
+      async find(id) {
+        await given.finding?.()
+        return shown.find((i) => i.id === id) ?? null
+      },
       ofInstance: async () => given.ofInstance ?? [queued()],
       claim: async (_id, { properties }) => {
         claims.push(properties)
@@ -69,7 +75,10 @@ export function inSituation(given: Situation = {}) {
         records.set(record.wish.run, record)
         return record
       },
-      countOf: async () => given.count ?? { open: 0, since: 0 },
+      async countOf() {
+        const kept = [...records.values()]
+        return given.count ?? { open: kept.filter((r) => r.outcome === null).length, since: kept.length }
+      },
       tagEpoch: async () => given.epoch ?? 1,
       park: async (entry) => void parked.push(entry),
     },

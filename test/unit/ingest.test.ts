@@ -44,6 +44,28 @@ describe('ingest of a tag', () => {
     ])
   })
 
+  it('keeps the limits within one notification, however many tags are in it', async () => {
+    const tags = Array.from({ length: 50 }, (_, i) => `snapshot:${i}`)
+    const { act } = inSituation({ server: server({ tags }) })
+    const next = (await act(updated(...tags))).begun.map((b) => b.next?.step)
+    expect(next.filter((step) => step === 'quiesce')).toHaveLength(defaultRules.limits.instance.open)
+    expect(next.filter((step) => step === 'unwind')).toHaveLength(46)
+  })
+
+  it('asks Glance for one thing at a time, however many tags there are', async () => {
+    const tags = ['snapshot:a', 'snapshot:b', 'snapshot:c']
+    let now = 0
+    let most = 0
+    const finding = async () => {
+      now += 1
+      most = Math.max(most, now)
+      await Promise.resolve()
+      now -= 1
+    }
+    await inSituation({ server: server({ tags }), finding }).act(updated(...tags))
+    expect(most).toBe(1)
+  })
+
   it('begins nothing when the server bears it no longer', async () => {
     const { act, records } = inSituation({ server: server({ tags: [] }) })
     expect(await act(updated('snapshot'))).toEqual({ begun: [], woken: [] })
