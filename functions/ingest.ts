@@ -33,11 +33,16 @@ export async function ingest(message: Message, ports: Ports, ctx: Context): Prom
   const begun: Begun[] = []
   // One after the other: each counts against the limits of the next.
   for (const wish of explained.wishes) {
-    const one =
-      wish.is === 'take-over'
-        ? await beginTakeOver(heard, wish, explained.rule, message, ports, ctx)
-        : await beginTag(heard, wish, explained.rule, message, ports, ctx)
-    if (one) begun.push(one)
+    try {
+      const one =
+        wish.is === 'take-over'
+          ? await beginTakeOver(heard, wish, explained.rule, message, ports, ctx)
+          : await beginTag(heard, wish, explained.rule, message, ports, ctx)
+      if (one) begun.push(one)
+    } catch (failed) {
+      // Those before it go on, and are not asked for again: fifty tags of a slow cloud take more than one function's time.
+      return { begun, woken: [], failed }
+    }
   }
   return { begun, woken: [] }
 }

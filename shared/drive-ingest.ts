@@ -13,6 +13,8 @@ export interface Ingested {
   begun: { record: RunRecord; next: Draft<'quiesce' | 'unwind'> | null }[]
   /** runs whose waiting message is to be sent now, because something they wait for may have happened */
   woken: RunRecord[]
+  /** what the first wish that could not be begun failed with; the notification comes again for it */
+  failed?: unknown
 }
 export type IngestStep = (message: MessageOf<'ingest'>, ports: Ports, ctx: Context) => Promise<Ingested>
 
@@ -35,6 +37,7 @@ export async function driveIngest(
     if (next) await begin(record, next, ports, ctx)
     else await ports.queue.send(record.message)
   }
+  if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
   for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
   if (ingested.begun.length > 0) return `begun ${ingested.begun.map((b) => b.record.wish.run).join(' ')}`
   return ingested.woken.length > 0 ? 'woken' : 'nothing to do'

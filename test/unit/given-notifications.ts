@@ -38,7 +38,9 @@ export interface Situation {
   count?: { open: number; since: number }
   epoch?: number
   claim?: () => Promise<void>
-  /** while an image is looked for */
+  /** while the server is looked for */
+  seeing?: () => Promise<void>
+  /** while an image is */
   finding?: () => Promise<void>
 }
 
@@ -49,7 +51,12 @@ export function inSituation(given: Situation = {}) {
   const parked: Parked[] = []
   const shown = [...(given.image === null ? [] : [given.image ?? queued()]), ...(given.occupied ?? [])]
   const { ports, calls } = portsOf({
-    compute: { find: async () => (given.server === undefined ? server({ tags: ['snapshot'] }) : given.server) },
+    compute: {
+      async find() {
+        await given.seeing?.()
+        return given.server === undefined ? server({ tags: ['snapshot'] }) : given.server
+      },
+    },
     images: {
       async find(id) {
         await given.finding?.()

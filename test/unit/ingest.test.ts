@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { ingest } from '../../functions/ingest.ts'
+import { driveIngest } from '../../shared/drive-ingest.ts'
 import { Failure } from '../../shared/failures.ts'
 import { imageOf, tagRun } from '../../shared/names.ts'
 import type { Image } from '../../shared/ports/images.ts'
 import { defaultRules, type Rule } from '../../shared/rules.ts'
-import type { Heard } from '../../shared/run.ts'
+import type { Heard, Message } from '../../shared/run.ts'
 import { context, image, instance, nowMs, portsOf, project, server } from './given.ts'
 import { heard, started, updated, inSituation, begun, type Situation } from './given-notifications.ts'
 
@@ -64,6 +65,27 @@ describe('ingest of a tag', () => {
     }
     await inSituation({ server: server({ tags }), finding }).act(updated(...tags))
     expect(most).toBe(1)
+  })
+
+  it('what was begun before Nova went away goes on, and the notification comes again for the rest', async () => {
+    const tags = ['snapshot:a', 'snapshot:b', 'snapshot:c']
+    let asked = 0
+    const seeing = async () => {
+      asked += 1
+      if (asked === 3) throw new Failure('NOVA_UNREACHABLE', '')
+    }
+    const { act } = inSituation({ server: server({ tags }), seeing })
+    const ingested = await act(updated(...tags))
+    expect(ingested).toMatchObject({ begun: [{}, {}], failed: { code: 'NOVA_UNREACHABLE' } })
+    const sent: Message[] = []
+    const { ports } = portsOf({
+      queue: { send: async (message) => void sent.push(message) },
+      journal: { save: async (r) => r },
+    })
+    const message = { v: 1, step: 'ingest', tries: 0, heard: updated(...tags) } as const
+    await driveIngest(message, async () => ingested, ports, context())
+    expect(sent.map((m) => m.step)).toEqual(['quiesce', 'quiesce', 'ingest'])
+    expect(sent.at(-1)).toMatchObject({ tries: 1 })
   })
 
   it('begins nothing when the server bears it no longer', async () => {
