@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Readable } from 'node:stream'
 import { GlanceRefusal } from './glance-images.ts'
 import type { Endpoint, GlanceService } from './glance-service.ts'
@@ -17,6 +18,8 @@ export async function startGlance(options: {
   port: number
   faults: Faults
   load?: LoadGauge
+  /** each call takes that much longer: the real one asks its database and Keystone */
+  latencyMs?: number
   authUrl: string
   validate: (token: string | undefined) => Token | null
 }) {
@@ -104,6 +107,7 @@ export async function startGlance(options: {
   }
 
   async function handle(request: Request): Promise<Answer> {
+    if (options.latencyMs) await sleep(options.latencyMs)
     if (request.path === '/' || request.path === '/versions')
       return { status: request.path === '/' ? 300 : 200, body: versions(request, service.settings().hasLocationApi) }
     const who = options.validate(String(request.headers['x-auth-token'] ?? ''))

@@ -37,6 +37,7 @@ export interface CloudOptions {
   respawnMs?: number
   /** a dashboard call that takes longer answers 202 */
   heldMs?: number
+  glanceLatencyMs?: number
   /** between two heartbeats of a guest */
   beatMs?: number
   /** of every user but the service user */
@@ -109,6 +110,7 @@ export async function startCloud(options: CloudOptions) {
       port: at,
       faults,
       load: load.glance,
+      latencyMs: options.glanceLatencyMs ?? 0,
       authUrl: keystone.url,
       validate: keystone.validator(),
     })
@@ -243,6 +245,7 @@ function optionsFromEnvironment(env: Record<string, string | undefined>): CloudO
     ...given('failoverMs', number('RBDSNAP_CLOUD_FAILOVER_MS')),
     ...given('respawnMs', number('RBDSNAP_CLOUD_RESPAWN_MS')),
     ...given('heldMs', number('RBDSNAP_CLOUD_HELD_MS')),
+    ...given('glanceLatencyMs', number('RBDSNAP_CLOUD_GLANCE_LATENCY_MS')),
     ...given('beatMs', number('RBDSNAP_CLOUD_BEAT_MS')),
     ...given('password', env['RBDSNAP_CLOUD_PASSWORD']),
     ...given('servicePassword', env['RBDSNAP_CLOUD_SERVICE_PASSWORD']),

@@ -62,11 +62,13 @@ function bound(what: string, isKept: boolean): void {
 }
 
 async function storm(): Promise<void> {
-  const engine = await startEngine(
-    warmServers,
-    { RBDSNAP_CLOUD_PAXOS_PROPOSE_INTERVAL_MS: given['paxos-ms'], RBDSNAP_CLOUD_BEAT_MS: String(instances * 10) },
-    given.limits ? defaultRules.limits : undefined,
-  )
+  const cloud = {
+    RBDSNAP_CLOUD_PAXOS_PROPOSE_INTERVAL_MS: given['paxos-ms'],
+    // Else Glance answers in the same breath, and never two at once.
+    RBDSNAP_CLOUD_GLANCE_LATENCY_MS: '20',
+    RBDSNAP_CLOUD_BEAT_MS: String(instances * 10),
+  }
+  const engine = await startEngine(warmServers, cloud, given.limits ? defaultRules.limits : undefined)
   try {
     const scene = await buildScene(engine, instances, wishes)
     await warmUp(engine)
