@@ -19,7 +19,7 @@ export interface Parts {
 }
 
 const root = resolve(import.meta.dirname, '../..')
-const readyWithinMs = 60_000
+const usuallyReadyWithinMs = 60_000
 const restartAfterMs = 150
 const endWithinMs = 8_000
 
@@ -49,7 +49,7 @@ export function logOf(dataDir: string, part: Part): string {
   return join(dataDir, 'logs', `${part}.log`)
 }
 
-export function partsOver(dataDir: string): Parts {
+export function partsOver(dataDir: string, readyWithinMs = usuallyReadyWithinMs): Parts {
   const children = new Map<Part, ChildProcess>()
   const lengthOf = (path: string) => (existsSync(path) ? readFileSync(path, 'utf8').length : 0)
   const logStarts = new Map(endOrder.map((part) => [part, lengthOf(logOf(dataDir, part))]))

@@ -43,13 +43,15 @@ export interface StackOptions {
   functions?: Record<string, string>
   /** for the feeder's process, above all else: whoever stands between the queues and the functions */
   feeder?: Record<string, string>
+  /** how long a part may take to come up: longer on a machine that others load */
+  readyWithinMs?: number
 }
 
 /** Starts the stack over `dataDir`. @throws Failure BAD_REQUEST when one is running there already, or the folder is another cloud's; BAD_SETTING */
 export async function startStack(dataDir: string, options: StackOptions = {}): Promise<Stack> {
   mkdirSync(join(dataDir, 'logs'), { recursive: true })
   takeLock(dataDir)
-  const parts = partsOver(dataDir)
+  const parts = partsOver(dataDir, options.readyWithinMs)
   const stop = async () => {
     await parts.stop()
     rmSync(join(dataDir, 'stack.json'), { force: true })
