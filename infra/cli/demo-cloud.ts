@@ -5,6 +5,7 @@ import type { Session } from './session.ts'
 export interface DemoCloud {
   tag: (server: string, tag: string) => Promise<void>
   act: (server: string, action: Record<string, unknown>) => Promise<void>
+  deleteServer: (server: string) => Promise<void>
   control: <T>(method: string, path: string, body?: unknown) => Promise<T>
   addServer: (wish: Record<string, unknown>) => Promise<string>
   images: () => Promise<DemoImage[]>
@@ -47,6 +48,7 @@ export async function demoCloud(session: Session): Promise<DemoCloud> {
   return {
     tag: (server, tag) => nova('PUT', `/servers/${server}/tags/${encodeURIComponent(tag)}`),
     act: (server, action) => nova('POST', `/servers/${server}/action`, action),
+    deleteServer: (server) => nova('DELETE', `/servers/${server}`),
     control,
     addServer: async (wish) => (await control<{ id: string }>('POST', '/servers', wish)).id,
     images: async () => (await control<{ images: DemoImage[] }>('GET', '/world')).images,

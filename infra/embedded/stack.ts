@@ -41,6 +41,8 @@ export interface StackOptions {
   cloud?: Record<string, string>
   /** for the functions, above all else */
   functions?: Record<string, string>
+  /** for the queue's process */
+  queue?: Record<string, string>
   /** for the feeder's process, above all else: whoever stands between the queues and the functions */
   feeder?: Record<string, string>
   /** how long a part may take to come up: longer on a machine that others load */
@@ -77,6 +79,7 @@ export async function startStack(dataDir: string, options: StackOptions = {}): P
     parts.start('queue', {
       RBDSNAP_EMBEDDED_QUEUE_PORT: String(queue),
       RBDSNAP_EMBEDDED_QUEUE_DIR: join(dataDir, 'queue'),
+      ...options.queue,
     })
     parts.start('functions', env)
     await Promise.all([parts.said('queue', 'queue ready'), parts.listening('functions', lambda)])

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { pick } from '../support/chance.ts'
 import { scenarios } from '../support/scenarios.ts'
 import { oneQueuePeriod, type Leeway } from '../support/invariants.ts'
 import { casesAt, casesOf, runWith, type Case } from './cases.ts'
@@ -29,17 +30,6 @@ interface State {
   frozenMs: number
   byScenario: Record<string, { pairs: number; bad: number }>
   bad: { pair: number; names: string[]; wrong: string[] }[]
-}
-
-/** A number from 0 to 1 that depends on these and nothing else (mulberry32). */
-function chance(...of: number[]): number {
-  let a = of.reduce((hash, n) => Math.imul(hash ^ n, 2_654_435_761) + 1, 0x9e3779b9)
-  a = Math.imul(a ^ (a >>> 15), a | 1)
-  a ^= a + Math.imul(a ^ (a >>> 7), a | 61)
-  return ((a ^ (a >>> 14)) >>> 0) / 4_294_967_296
-}
-function pick<T>(from: readonly T[], ...of: number[]): T | undefined {
-  return from[Math.floor(chance(...of) * from.length)]
 }
 
 /** Two things lost in a row may each wait for the sweep. */
