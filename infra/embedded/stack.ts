@@ -43,6 +43,8 @@ export interface StackOptions {
   functions?: Record<string, string>
   /** for the queue's process */
   queue?: Record<string, string>
+  /** false: queue and cloud alone; whoever starts them brings functions and a feeder of his own */
+  hasEngine?: boolean
   /** for the feeder's process, above all else: whoever stands between the queues and the functions */
   feeder?: Record<string, string>
   /** how long a part may take to come up: longer on a machine that others load */
@@ -81,18 +83,10 @@ export async function startStack(dataDir: string, options: StackOptions = {}): P
       RBDSNAP_EMBEDDED_QUEUE_DIR: join(dataDir, 'queue'),
       ...options.queue,
     })
-    parts.start('functions', env)
-    await Promise.all([parts.said('queue', 'queue ready'), parts.listening('functions', lambda)])
-    parts.start('feeder', {
-      ...env,
-      ...(controlUrl === null ? {} : { RBDSNAP_CLOUD_CONTROL_URL: controlUrl }),
-      ...options.feeder,
-    })
-    if (controlUrl === null) parts.start('bridge', env)
-    await Promise.all([
-      parts.said('feeder', 'feeder ready'),
-      ...(controlUrl === null ? [parts.said('bridge', 'bridge ready')] : []),
-    ])
+    const isQueueReady = parts.said('queue', 'queue ready')
+    if (options.hasEngine !== false)
+      await startEngine(parts, env, { lambdaPort: lambda, isQueueReady, controlUrl, feederEnv: options.feeder })
+    await isQueueReady
     const stack = { dataDir, env, controlUrl, statusUrl: `http://127.0.0.1:${http}/status`, pid: parts.pid, stop }
     describe(stack)
     return stack
@@ -100,6 +94,32 @@ export async function startStack(dataDir: string, options: StackOptions = {}): P
     await stop()
     throw error
   }
+}
+
+/** Functions and what feeds them; on a site also what fills the first queue, as the feeder does from the embedded cloud's bus. */
+async function startEngine(
+  parts: Parts,
+  env: Record<string, string>,
+  how: {
+    lambdaPort: number
+    isQueueReady: Promise<void>
+    controlUrl: string | null
+    feederEnv: Record<string, string> | undefined
+  },
+): Promise<void> {
+  const { controlUrl } = how
+  parts.start('functions', env)
+  await Promise.all([how.isQueueReady, parts.listening('functions', how.lambdaPort)])
+  parts.start('feeder', {
+    ...env,
+    ...(controlUrl === null ? {} : { RBDSNAP_CLOUD_CONTROL_URL: controlUrl }),
+    ...how.feederEnv,
+  })
+  if (controlUrl === null) parts.start('bridge', env)
+  await Promise.all([
+    parts.said('feeder', 'feeder ready'),
+    ...(controlUrl === null ? [parts.said('bridge', 'bridge ready')] : []),
+  ])
 }
 
 /** A stack that another process keeps running over the same folder; null when there is none. */

@@ -15,10 +15,10 @@ import { lookAround } from './world.ts'
 import { writesOf } from './writes.ts'
 
 /**
- * npm run chaos -- --kills 10000 --seed N [--minutes 120] [--rate 3] [--skew-ms 1000] [--open 250] [--keep]
+ * npm run chaos -- --kills 10000 --seed N [--minutes 120] [--rate 3] [--skew-ms 1000] [--open 250] [--light] [--keep]
  *
  * The embedded stack with real processes, killed at random while tenants ask for more snapshots than are done at once; then the sweep is
- * given time, and what is there is counted. Whatever is drawn is drawn from the seed. Ends with 1 when a count is not nothing.
+ * given time, and what is there is counted. `--light` leaves serverless-offline out, whose start takes seconds of a whole core. Whatever is drawn is drawn from the seed. Ends with 1 when a count is not nothing.
  */
 const { values } = parseArgs({
   options: {
@@ -28,6 +28,7 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '3' },
     'skew-ms': { type: 'string', default: '1000' },
     open: { type: 'string', default: '250' },
+    light: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
   },
 })
@@ -47,7 +48,7 @@ say(
     .map((l) => l.toFixed(1))
     .join(' ')}, everything in ${folder}`,
 )
-const stage = await openStage(folder, nextSkewMs)
+const stage = await openStage(folder, !values.light, nextSkewMs)
 // the stack ends with this process; its small disk does not
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {

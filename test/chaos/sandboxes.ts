@@ -16,6 +16,8 @@ export interface Sandbox {
   step: QueueStep
   child: ChildProcess
   isBusy: boolean
+  /** loaded, and heard from */
+  isUp: boolean
 }
 
 export interface Sandboxes {
@@ -53,9 +55,12 @@ export async function openSandboxes(options: {
       env: { PATH: process.env['PATH'] ?? '', ...options.env },
       stdio: ['ignore', log, log, 'ipc'],
     })
-    const box: Sandbox = { step, child, isBusy: true }
+    const box: Sandbox = { step, child, isBusy: true, isUp: false }
     boxes.add(box)
-    child.on('message', (answer) => answer !== 'ready' && settle(box, answer))
+    child.on('message', (answer) => {
+      box.isUp = true
+      if (answer !== 'ready') settle(box, answer)
+    })
     child.once('exit', (code, signal) => {
       boxes.delete(box)
       settle(box, { errorType: 'Runtime.ExitError', errorMessage: `Runtime exited: ${signal ?? String(code)}` })

@@ -11,8 +11,8 @@ import { openSandboxes } from './sandboxes.ts'
 import type { Victim } from './schedule.ts'
 
 /**
- * The embedded stack with two engines on one journal: its own (serverless-offline and feeder), and a second feeder with the
- * functions in processes of their own. Nothing is in the way of many runs at once, and Ceph's monitor is at 0.1 s.
+ * The embedded stack with two engines on one journal: its own (serverless-offline and feeder), unless it is left out, and a second
+ * feeder with the functions in processes of their own. Nothing is in the way of many runs at once, and Ceph's monitor is at 0.1 s.
  */
 export interface Stage {
   session: Session
@@ -32,17 +32,17 @@ const cloudSettings = {
   RBDSNAP_CLOUD_TOKEN_TTL_S: '86400',
 }
 
-export async function openStage(folder: string, skewMs: () => number): Promise<Stage> {
+export async function openStage(folder: string, hasBoth: boolean, skewMs: () => number): Promise<Stage> {
   const disk = openJournalDisk(join(folder, 'journal'))
   try {
-    return await openOver(disk, folder, skewMs)
+    return await openOver(disk, folder, hasBoth, skewMs)
   } catch (error) {
     disk.close()
     throw error
   }
 }
 
-async function openOver(disk: JournalDisk, folder: string, skewMs: () => number): Promise<Stage> {
+async function openOver(disk: JournalDisk, folder: string, hasBoth: boolean, skewMs: () => number): Promise<Stage> {
   const clocks = clocksIn(join(folder, 'clocks'))
   for (const name of ['queue', 'cloud', 'functions', 'feeder', 'feeder 2']) clocks.set(name, 0)
   const keepCompiled = pathToFileURL(join(import.meta.dirname, 'keep-compiled.mjs')).href
@@ -64,6 +64,7 @@ async function openOver(disk: JournalDisk, folder: string, skewMs: () => number)
       ...nodeOf('functions'),
     },
     feeder: nodeOf('feeder'),
+    hasEngine: hasBoth,
   })
   const { NODE_OPTIONS: _, ...env } = session.env
   let forwardMs: number | null = null
@@ -88,7 +89,7 @@ async function openOver(disk: JournalDisk, folder: string, skewMs: () => number)
     if (victim === 'feeder 2') return [second.pid('feeder')]
     if (victim !== 'function') return [session.own?.pid(victim) ?? 0]
     const all = sandboxes.all().toSorted((a, b) => a.step.localeCompare(b.step))
-    const busy = all.filter((box) => box.isBusy)
+    const busy = all.filter((box) => box.isBusy && box.isUp)
     return (busy.length > 0 ? busy : all).map(({ child }) => child.pid ?? 0)
   }
 
@@ -100,11 +101,11 @@ async function openOver(disk: JournalDisk, folder: string, skewMs: () => number)
     pidsOf,
     setForward(ms) {
       forwardMs = ms
-      process.kill(session.own?.pid('feeder') ?? 0, 'SIGSTOP')
+      if (hasBoth) process.kill(session.own?.pid('feeder') ?? NaN, 'SIGSTOP')
       for (const { child } of sandboxes.all()) child.kill('SIGKILL')
     },
     async close() {
-      process.kill(session.own?.pid('feeder') ?? 0, 'SIGCONT')
+      if (hasBoth) process.kill(session.own?.pid('feeder') ?? NaN, 'SIGCONT')
       await second.stop()
       sandboxes.close()
       await session.close()

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Session } from '../../infra/cli/session.ts'
 import { tagRun, uuidv5 } from '../../shared/names.ts'
 import { chance, pick } from '../support/chance.ts'
 import type { Stage } from './stage.ts'
@@ -110,10 +111,10 @@ export async function startTenants(stage: Stage, seed: number, mostOpen: number)
   for (const kind of kinds) for (let i = 0; i < kind.count; i++) servers.push(await boot(kind))
   const asking = (async () => {
     for (let n = 0; !stopping.isStopped; n++) {
-      const open = (await session.journal.counts()).reduce((sum, c) => sum + (c.outcome === null ? c.runs : 0), 0)
-      // the cloud or the journal is away for a moment
-      if (open < mostOpen) await wish(n).catch(() => sleep(100))
-      await sleep(open < mostOpen ? 40 : 300)
+      // the cloud, the queue or the journal is away for a moment
+      const isEnough = await isEnoughOpen(session, mostOpen).catch(() => true)
+      if (!isEnough) await wish(n).catch(() => sleep(100))
+      await sleep(isEnough ? 300 : 30)
     }
   })()
   return {
@@ -124,6 +125,12 @@ export async function startTenants(stage: Stage, seed: number, mostOpen: number)
       await asking
     },
   }
+}
+
+/** Runs that go on, and notifications of which nobody knows yet what they ask for. */
+async function isEnoughOpen({ journal, depthOf }: Session, mostOpen: number): Promise<boolean> {
+  const open = (await journal.counts()).reduce((sum, c) => sum + (c.outcome === null ? c.runs : 0), 0)
+  return open >= mostOpen || ((await depthOf('ingest')) ?? Infinity) >= mostOpen
 }
 
 /** Nova's answer, and not the silence of a cloud that is away. */
