@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { openCluster } from './cluster.ts'
@@ -55,7 +55,8 @@ export async function startCloud(options: CloudOptions) {
   const dataDir = resolve(options.dataDir)
   const { paxosProposeIntervalMs = 1000, cloneFormat = 1, password = 'lab', servicePassword = 'lab' } = options
   mkdirSync(dataDir, { recursive: true })
-  const ports = { ...lastPorts(dataDir), ...options.ports }
+  const last = lastUrls(dataDir)
+  const ports = { ...portsOf(last), ...options.ports }
   const port = (name: keyof Ports) => ports[name] ?? 0
   const faults = faultList()
   const load = { ceph: loadGauge(), glance: loadGauge() }
@@ -87,7 +88,8 @@ export async function startCloud(options: CloudOptions) {
     defaults: options.nova ?? {},
   })
 
-  const urls = { image: '', imageInternal: '', compute: '' }
+  // Keystone answers first: whoever asks it then, and keeps what it said, must not be told of services without an address
+  const urls = { image: last['glance'] ?? '', imageInternal: last['glanceInternal'] ?? '', compute: last['nova'] ?? '' }
   const keystone = await startKeystone({
     records,
     port: port('keystone'),
@@ -149,7 +151,7 @@ export async function startCloud(options: CloudOptions) {
     faults,
   })
   for (const letter of ['a', 'b'] as const)
-    writeFileSync(confs[letter], `[global]\nfsid = ${fsids[letter]}\nmon_host = 127.0.0.1:${String(rbd.port)}\n`)
+    writeWhole(confs[letter], `[global]\nfsid = ${fsids[letter]}\nmon_host = 127.0.0.1:${String(rbd.port)}\n`)
   const control = await startControl({ port: port('control'), faults, load, nova, factory, dashboards })
 
   const all = {
@@ -182,7 +184,7 @@ export async function startCloud(options: CloudOptions) {
     RBDSNAP_GUEST: 'socket',
     RBDSNAP_GUEST_SOCKET: join(guestsFolder, '{instance}.sock'),
   }
-  writeFileSync(join(dataDir, 'cloud.json'), `${JSON.stringify({ urls: all, env }, null, 2)}\n`)
+  writeWhole(join(dataDir, 'cloud.json'), `${JSON.stringify({ urls: all, env }, null, 2)}\n`)
 
   return {
     urls: all,
@@ -217,14 +219,23 @@ function socketFolder(dataDir: string): string {
   return join(tmpdir(), `rbdsnap-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`)
 }
 
+/** Killed in the middle of it, the file is as it was before. */
+function writeWhole(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text)
+  renameSync(`${path}.new`, path)
+}
+
 /** Whoever talks to the cloud finds it at the same place after a restart. */
-function lastPorts(dataDir: string): Partial<Ports> {
+function lastUrls(dataDir: string): Record<string, string> {
   try {
-    const { urls } = JSON.parse(readFileSync(join(dataDir, 'cloud.json'), 'utf8')) as { urls: Record<string, string> }
-    return Object.fromEntries(services.map((name) => [name, Number(new URL(urls[name] ?? '').port)]))
+    return (JSON.parse(readFileSync(join(dataDir, 'cloud.json'), 'utf8')) as { urls: Record<string, string> }).urls
   } catch {
     return {}
   }
+}
+
+function portsOf(urls: Record<string, string>): Partial<Ports> {
+  return Object.fromEntries(services.flatMap((name) => (urls[name] ? [[name, Number(new URL(urls[name]).port)]] : [])))
 }
 
 function optionsFromEnvironment(env: Record<string, string | undefined>): CloudOptions {
