@@ -23,6 +23,8 @@ export function uploads(calls: GlanceCalls) {
         await drain(measured.stream)
         return mustBe(before, measured.result())
       }
+      // Glance closes a connection that stays idle, and the source may be slow to begin.
+      await measured.hasBegun
       const answer = await put(id, measured.stream, signal)
       if (answer.status !== 204) throw await refused(id, answer, signal)
       return mustBe(await found(id, signal), measured.result())
@@ -75,6 +77,7 @@ function measure(bytes: ReadableStream<Uint8Array>) {
   let sizeBytes = 0
   let failure: unknown
   const reader = bytes.getReader()
+  const begun = Promise.withResolvers<void>()
   const stream = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -90,6 +93,8 @@ function measure(bytes: ReadableStream<Uint8Array>) {
         } catch (error) {
           failure = error
           throw error
+        } finally {
+          begun.resolve()
         }
       },
       cancel: (reason) => reader.cancel(reason),
@@ -98,6 +103,8 @@ function measure(bytes: ReadableStream<Uint8Array>) {
   )
   return {
     stream,
+    /** the first bytes are there, or there will be none */
+    hasBegun: begun.promise,
     failure: () => failure,
     /** fetch lets go of a body only when it comes to read it again */
     letGo: () => void reader.cancel().catch(() => undefined),
