@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -96,7 +96,11 @@ try {
   writes.close()
   witness.close()
 } finally {
-  if (values.keep) say(`kept: ${folder}`)
+  if (values.keep) {
+    // its small disk goes with the stage
+    cpSync(stage.disk.folder, join(folder, 'journal-kept'), { recursive: true })
+    say(`kept: ${folder}`)
+  }
   await stage.close()
   if (!values.keep) rmSync(folder, { recursive: true, force: true })
 }

@@ -43,6 +43,8 @@ const sizeGib = 1 / 16
 /** Tenants who ask for snapshots, by tag and by createImage, more than are done at once; and delete servers meanwhile. */
 export interface Tenants {
   wishes: Wish[]
+  /** every server that there ever was, besides those that the embedded cloud begins with */
+  booted: Set<string>
   deleted: Set<string>
   stop: () => Promise<void>
 }
@@ -51,12 +53,14 @@ export async function startTenants(stage: Stage, seed: number, mostOpen: number)
   const { cloud, session } = stage
   const servers: Server[] = []
   const wishes: Wish[] = []
+  const booted = new Set<string>()
   const deleted = new Set<string>()
   const stopping = { isStopped: false }
   let born = 0
 
   async function boot(kind: Kind): Promise<Server> {
     const id = uuidv5(`chaos/${seed}/server/${born++}`)
+    booted.add(id)
     const { name, count: _, mostOpen: most, ...wanted } = kind
     await untilDone(() => cloud.addServer({ id, sizeGib, ...wanted, name: `${name}-${id.slice(0, 8)}` }))
     return { id, kind, mostOpen: most }
@@ -119,6 +123,7 @@ export async function startTenants(stage: Stage, seed: number, mostOpen: number)
   })()
   return {
     wishes,
+    booted,
     deleted,
     async stop() {
       stopping.isStopped = true

@@ -88,7 +88,7 @@ function orphanVolumes(world: World): string[] {
         if (image && parent?.snap.startsWith('rbdsnap-')) return [`${place}, a clone still`]
       }
       const isDisk = name.endsWith('_disk')
-      if (isDisk && !servers.has(name) && snaps.length === 0 && hasRun(world, name.replace(/_disk$/, '')))
+      if (isDisk && !servers.has(name) && snaps.length === 0 && world.deletedServers.has(name.replace(/_disk$/, '')))
         return [`${place}, whose server is gone`]
       return []
     }),
@@ -100,8 +100,6 @@ function isNovas({ wish, timeline }: RunRecord, parent: { snap: string } | null)
   if (parent) return !parent.snap.startsWith('rbdsnap-')
   return wish.trigger.is === 'take-over' && !timeline.some((s) => s.step === 'fallback')
 }
-
-const hasRun = ({ runs }: World, instance: string) => runs.some(({ wish }) => wish.instance === instance)
 
 function orphanRecords(world: World): string[] {
   return [...world.images.values()].flatMap((image) => {

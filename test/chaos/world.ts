@@ -60,7 +60,8 @@ const all = 10_000_000
 export async function lookAround(stage: Stage, tenants: Tenants, witness: Witness): Promise<World> {
   const { cloud, session } = stage
   const told = await cloud.control<Told>('GET', '/world')
-  const images = new Map(told.images.map((image) => [image.id, image]))
+  const ofOurs = told.images.filter((image) => tenants.booted.has(image.instance_uuid ?? ''))
+  const images = new Map(ofOurs.map((image) => [image.id, image]))
   const runs = await session.journal.list(all)
   return {
     volumes: Object.entries(told.clusters).flatMap(([cluster, { pools }]) =>
@@ -80,8 +81,8 @@ export async function lookAround(stage: Stage, tenants: Tenants, witness: Witnes
         .map((entry) => JSON.stringify(entry)),
     ),
     images,
-    servers: told.servers,
-    guests: [...told.guests, ...witness.goneGuests()],
+    servers: told.servers.filter(({ id }) => tenants.booted.has(id)),
+    guests: [...told.guests, ...witness.goneGuests()].filter(({ id }) => tenants.booted.has(id)),
     runs,
     parked: await session.journal.listParked(all),
     frozenLeases: (await session.leases.frozen()).map(({ key }) => key),
