@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { blacken } from './blacken.ts'
+import { deepestJson, depthOf } from './json-depth.ts'
 import type { Heard, Notification, Unreadable } from './run.ts'
 
 /**
@@ -8,7 +9,6 @@ import type { Heard, Notification, Unreadable } from './run.ts'
  * nothing here throws, and nothing is thrown away.
  */
 export const maxBodyBytes = 1024 * 1024
-const maxDepth = 64
 const keptCharacters = 16 * 1024
 
 const uuid = z.guid()
@@ -124,30 +124,13 @@ function unwrap(outer: unknown): unknown {
 
 function parse(text: string): unknown {
   if (text.length > maxBodyBytes) throw new Unread(`larger than ${maxBodyBytes} bytes`)
-  if (depthOf(text) > maxDepth) throw new Unread(`nested deeper than ${maxDepth}`)
+  if (depthOf(text) > deepestJson) throw new Unread(`nested deeper than ${deepestJson}`)
   try {
     return JSON.parse(text)
   } catch {
     // V8 quotes the text around the fault, which may be a secret.
     throw new Unread('not JSON')
   }
-}
-
-/** Before JSON.parse, because what walks a parsed tree would overflow its stack on a hostile one. */
-function depthOf(text: string): number {
-  let depth = 0
-  let deepest = 0
-  let isInString = false
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i]
-    if (isInString) {
-      if (c === '\\') i++
-      else if (c === '"') isInString = false
-    } else if (c === '"') isInString = true
-    else if (c === '{' || c === '[') deepest = Math.max(deepest, ++depth)
-    else if (c === '}' || c === ']') depth--
-  }
-  return deepest
 }
 
 function check<T extends z.ZodMiniType>(schema: T, value: unknown): z.infer<T> {

@@ -1,4 +1,5 @@
-import { type Answer, exchange, quote } from '../../shared/adapters/http.ts'
+import { type Answer, exchange } from '../../shared/adapters/http.ts'
+import { quote } from '../../shared/adapters/words.ts'
 import { service } from '../../shared/adapters/ceph-manager.ts'
 import { Failure } from '../../shared/failures.ts'
 import type { Site } from './site.ts'

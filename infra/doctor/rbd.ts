@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { commandFacts } from '../../shared/adapters/ceph-facts.ts'
-import { parseJson, quote } from '../../shared/adapters/http.ts'
+import { parseJson } from '../../shared/adapters/http.ts'
+import { quote } from '../../shared/adapters/words.ts'
 import { type Ended, type RbdCommand, run } from '../../shared/adapters/rbd-process.ts'
 import type { Site } from './site.ts'
 import { about, fail, NotAsked, ok, type Verdict, warn } from './verdict.ts'

@@ -4,7 +4,8 @@ import { flattenByTask } from './ceph-flatten.ts'
 import { fullPool } from './ceph-health.ts'
 import { type AskManager, cephManager, type ManagerCall, type ManagerOptions, service } from './ceph-manager.ts'
 import { tasks } from './ceph-tasks.ts'
-import { type Answer, decode, parseJson, quote, refusal } from './http.ts'
+import { type Answer, byteCount, decode, parseJson, refusal } from './http.ts'
+import { quote } from './words.ts'
 import {
   cloneFeatures,
   copyFeatures,
@@ -37,12 +38,12 @@ export function cephDashboard(options: DashboardOptions): Volumes {
 }
 
 const imageShape = z.object({
-  size: z.number(),
+  size: byteCount,
   parent: z.nullable(z.object({ pool_name: z.string(), image_name: z.string(), snap_name: z.string() })),
   snapshots: z.array(
     z.object({
       name: z.string(),
-      size: z.number(),
+      size: byteCount,
       is_protected: z.optional(z.nullable(z.boolean())),
       children: z.optional(z.array(z.object({ pool_name: z.string(), image_name: z.string() }))),
     }),

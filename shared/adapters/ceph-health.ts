@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import type { AskManager } from './ceph-manager.ts'
-import { parseJson, quote } from './http.ts'
+import { parseJson } from './http.ts'
+import { quote } from './words.ts'
 
 const minimal = z.object({
   health: z.object({

@@ -1,8 +1,9 @@
 import { Failure } from '../failures.ts'
 import type { Clock } from '../ports/clock.ts'
 import { cephLogin } from './ceph-login.ts'
-import { type Answer, exchange, networkCode, quote, reasonOf, refusal, type Service } from './http.ts'
+import { type Answer, exchange, networkCode, reasonOf, refusal, type Service } from './http.ts'
 import { atMost, pause } from './wait.ts'
+import { quote } from './words.ts'
 
 export interface ManagerOptions {
   /** every manager of the cluster, also the one on standby */

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { type AskManager, service } from './ceph-manager.ts'
-import { decode, quote, refusal } from './http.ts'
+import { decode, refusal } from './http.ts'
+import { quote } from './words.ts'
 import { imageOf, type RbdCalls, spec, type Work } from './rbd-calls.ts'
 
 const metadata = z.record(z.string(), z.unknown())

@@ -1,7 +1,7 @@
 import { Failure } from '../failures.ts'
 import type { Image } from '../ports/images.ts'
 import { imageShape, service, toImage } from './glance-image.ts'
-import { type Answer, decode, refusal } from './http.ts'
+import { type Answer, decode, mustBeAsked, refusal } from './http.ts'
 import type { Send } from './openstack.ts'
 
 /** One change of an image, RFC 6902 in the dialect of Glance's v2.1 media type. */
@@ -28,7 +28,9 @@ export function glanceCalls(send: Send): GlanceCalls {
       const answer = await send({ what, method: 'GET', path: imagePath(id), signal })
       if (answer.status === 404) return null
       if (answer.status !== 200) throw refusal(service, what, answer)
-      return toImage(decode(imageShape, service, what, answer))
+      const shown = decode(imageShape, service, what, answer)
+      mustBeAsked(what, id, shown.id)
+      return toImage(shown)
     },
     async patch(id, changes, signal) {
       const what = `image ${id}`
@@ -41,7 +43,7 @@ export function glanceCalls(send: Send): GlanceCalls {
         signal,
       })
       // A 200 counts with the image in it: a proxy's own page changes nothing, and a claim believed protects nothing.
-      if (answer.status === 200) decode(imageShape, service, what, answer)
+      if (answer.status === 200) mustBeAsked(what, id, decode(imageShape, service, what, answer).id)
       return answer
     },
   }

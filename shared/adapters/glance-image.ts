@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import type { Image } from '../ports/images.ts'
-import type { Service } from './http.ts'
+import { byteCount, type Service } from './http.ts'
 
 export const service: Service = { name: 'Glance', unreachable: 'GLANCE_UNREACHABLE', refused: 'GLANCE_REFUSED' }
 
@@ -49,8 +49,8 @@ export const imageShape = z.looseObject({
   ]),
   owner: z.nullable(z.string()),
   protected: z.boolean(),
-  size: z.nullable(z.number()),
-  virtual_size: z.optional(z.nullable(z.number())),
+  size: z.nullable(byteCount),
+  virtual_size: z.optional(z.nullable(byteCount)),
   checksum: z.optional(z.nullable(z.string())),
   created_at: z.string(),
   locations: z.optional(z.array(z.object({ url: z.string() }))),

@@ -8,6 +8,7 @@ import { uploads } from './glance-upload.ts'
 import { type Answer, decode, refusal } from './http.ts'
 import type { Identity } from './keystone.ts'
 import { openstack } from './openstack.ts'
+import { allPages } from './pages.ts'
 
 export interface GlanceOptions {
   /** instead of the catalogue's: an endpoint of its own may show locations that the public one hides (OSSN-0090) */
@@ -142,8 +143,7 @@ async function mustBeClaimed(
 
 async function ofInstance(calls: GlanceCalls, instance: string, signal: AbortSignal): Promise<Image[]> {
   const what = `images of instance ${instance}`
-  const images: Image[] = []
-  for (let marker: string | undefined = '', isLast = false; !isLast;) {
+  return allPages(what, async (marker) => {
     const query = new URLSearchParams({
       instance_uuid: instance,
       sort: 'created_at:desc',
@@ -152,11 +152,8 @@ async function ofInstance(calls: GlanceCalls, instance: string, signal: AbortSig
     const answer = await calls.send({ what, method: 'GET', path: `/images?${query.toString()}`, signal })
     if (answer.status !== 200) throw refusal(service, what, answer)
     const page = decode(pageShape, service, what, answer)
-    images.push(...page.images.map(toImage))
-    marker = page.images.at(-1)?.id
-    isLast = marker === undefined || page.next === undefined
-  }
-  return images
+    return { items: page.images.map(toImage), next: page.next === undefined ? undefined : page.images.at(-1)?.id }
+  })
 }
 
 function v2(endpoint: string): string {

@@ -5,7 +5,8 @@ import * as z from 'zod/mini'
 import { Failure, type FailureCode } from '../failures.ts'
 import type { Guest } from '../ports/guest.ts'
 import { checkInstance, checkTime } from './guest-host.ts'
-import { networkCode, parseJson, quote } from './http.ts'
+import { networkCode, parseJson } from './http.ts'
+import { quote } from './words.ts'
 import { outOfTime } from './wait.ts'
 
 export interface GuestAgentOptions {

@@ -2,7 +2,7 @@ import { Failure } from '../failures.ts'
 import type { Compute } from '../ports/compute.ts'
 import type { Guest, GuestAt } from '../ports/guest.ts'
 import { onHost } from './guest-host.ts'
-import { quote } from './http.ts'
+import { quote } from './words.ts'
 import type { Call, Reply } from './nova-rpc.ts'
 import type { NovaRpc } from './nova-rpc-bus.ts'
 

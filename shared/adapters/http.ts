@@ -1,6 +1,8 @@
 import * as z from 'zod/mini'
 import { Failure, type FailureCode } from '../failures.ts'
+import { deepestJson, depthOf } from '../json-depth.ts'
 import { outOfTime } from './wait.ts'
+import { quote } from './words.ts'
 
 /** What a service's failures are called. */
 export interface Service {
@@ -28,6 +30,9 @@ export interface Answer {
   type: string
   text: string
 }
+
+/** A number of bytes, as any service says it. */
+export const byteCount = z.int().check(z.nonnegative())
 
 const longestBody = 16 * 1024 * 1024
 
@@ -132,22 +137,18 @@ export function decode<S extends z.core.$ZodType>(
   throw new Failure('ANSWER_UNREADABLE', words)
 }
 
+/** A cache between us and the service may answer with another object, whose owner is another. @throws Failure ANSWER_UNREADABLE */
+export function mustBeAsked(what: string, asked: string, shown: string): void {
+  if (shown.toLowerCase() === asked.toLowerCase()) return
+  throw new Failure('ANSWER_UNREADABLE', `${what}: the answer is about ${shown}`)
+}
+
+/** undefined: it is none, or deeper than any answer of theirs. */
 export function parseJson(text: string): unknown {
+  if (depthOf(text) > deepestJson) return undefined
   try {
     return JSON.parse(text)
   } catch {
     return undefined
   }
-}
-
-/** The words of a backend for people: no markup (Glance and proxies answer HTML), short, and never a token. */
-export function quote(text: string): string {
-  const words = text
-    .replace(/<(style|script|head)\b[\s\S]*?<\/\1>/gi, ' ')
-    .replace(/<[^>]*>/g, ' ')
-    .replace(/gAAAAA[\w-]+=*/g, '(token)')
-    .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]*/g, '(token)')
-    .replace(/\s+/g, ' ')
-    .trim()
-  return words === '' ? '(nothing)' : words.slice(0, 200)
 }

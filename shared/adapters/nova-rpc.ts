@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
-import { parseJson, quote } from './http.ts'
+import { parseJson } from './http.ts'
+import { quote } from './words.ts'
 
 /**
  * The words of Nova's RPC (oslo.messaging, envelope 2.0), as captured from Nova's own client. A call names the queue for its

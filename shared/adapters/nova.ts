@@ -1,9 +1,10 @@
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { Compute, Server } from '../ports/compute.ts'
-import { decode, parseJson, refusal, type Service } from './http.ts'
+import { decode, mustBeAsked, parseJson, refusal, type Service } from './http.ts'
 import type { Identity } from './keystone.ts'
 import { openstack } from './openstack.ts'
+import { allPages } from './pages.ts'
 
 const service: Service = { name: 'Nova', unreachable: 'NOVA_UNREACHABLE', refused: 'NOVA_REFUSED' }
 
@@ -18,7 +19,7 @@ const serverShape = z.object({
   user_id: z.string(),
   /** an empty string for a volume-backed server */
   image: z.union([z.object({ id: z.string() }), z.literal('')]),
-  flavor: z.object({ disk: z.number() }),
+  flavor: z.object({ disk: z.number().check(z.nonnegative()) }),
   tags: z.optional(z.array(z.string())),
   'OS-EXT-STS:vm_state': z.string(),
   'OS-EXT-STS:task_state': z.nullable(z.string()),
@@ -59,23 +60,24 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
       if (answer.status !== 200) throw refusal(service, what, answer)
       if (shownOutOfReach.safeParse(parseJson(answer.text)).success)
         throw new Failure('NOVA_UNREACHABLE', `${what}: its cell is down`)
-      return toServer(decode(shown, service, what, answer).server)
+      const { server } = decode(shown, service, what, answer)
+      mustBeAsked(what, instance, server.id)
+      return toServer(server)
     },
 
     async tagged(tag, signal) {
       const what = `servers tagged ${tag}`
-      const servers: Server[] = []
-      for (let marker: string | undefined = '', isLast = false; !isLast;) {
+      const servers = await allPages(what, async (marker) => {
         const query = new URLSearchParams({ all_tenants: '1', 'tags-any': tag, ...(marker ? { marker } : {}) })
         const path = `/servers/detail?${query.toString()}`
         const answer = await send({ what, method: 'GET', path, headers, signal })
         if (answer.status !== 200) throw refusal(service, what, answer)
         const page = decode(listed, service, what, answer)
+        const isLast = !page.servers_links?.some((link) => link.rel === 'next')
         // one whose cell is down is found when it is up again
-        servers.push(...page.servers.flatMap((server) => ('name' in server ? [toServer(server)] : [])))
-        marker = page.servers.at(-1)?.id
-        isLast = marker === undefined || !page.servers_links?.some((link) => link.rel === 'next')
-      }
+        const items = page.servers.flatMap((server) => ('name' in server ? [toServer(server)] : []))
+        return { items, next: isLast ? undefined : page.servers.at(-1)?.id }
+      })
       // `tags-any` takes a list: a tag that reads like one would find others
       return servers.filter((server) => server.tags.includes(tag))
     },

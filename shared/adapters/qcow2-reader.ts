@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { DiskReader, RbdSnap } from '../ports/volumes.ts'
-import { parseJson, quote } from './http.ts'
+import { byteCount, parseJson } from './http.ts'
+import { quote } from './words.ts'
 import { spec } from './rbd-calls.ts'
 import { lastOf } from './rbd-process.ts'
 import { outOfTime } from './wait.ts'
@@ -20,7 +21,7 @@ export interface Qcow2Options {
   directory: string
 }
 
-const measured = z.object({ required: z.number() })
+const measured = z.object({ required: byteCount })
 
 /**
  * A snapshot's bytes as qcow2, whose header and tables come first and are known last: so there is a local file.

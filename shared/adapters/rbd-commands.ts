@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { RbdImage, RbdSnap } from '../ports/volumes.ts'
-import { decode, type Service } from './http.ts'
+import { byteCount, decode, type Service } from './http.ts'
 import {
   cloneFeatures,
   copyFeatures,
@@ -25,7 +25,7 @@ const service: Service = { name: 'rbd', unreachable: 'CEPH_UNREACHABLE', refused
 const timeoutMs = 60_000
 
 const infoShape = z.object({
-  size: z.number(),
+  size: byteCount,
   /** `rbd_data.ID`: the image itself, whatever its name becomes */
   block_name_prefix: z.string(),
   snapshot_count: z.optional(z.number()),
@@ -33,7 +33,7 @@ const infoShape = z.object({
 })
 /** `protected` is the text "true" or "false" in 16.2 */
 const isTrue = z.union([z.boolean(), z.enum(['true', 'false'])])
-const snapsShape = z.array(z.object({ name: z.string(), size: z.number(), protected: isTrue }))
+const snapsShape = z.array(z.object({ name: z.string(), size: byteCount, protected: isTrue }))
 const childrenShape = z.array(z.object({ pool: z.string(), image: z.string() }))
 
 type Snaps = z.infer<typeof snapsShape>

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { Failure, type FailureCode } from '../failures.ts'
 import { errno, type Reply } from './rbd-calls.ts'
-import { quote } from './http.ts'
+import { quote } from './words.ts'
 import { outOfTime } from './wait.ts'
 
 export interface RbdCommand {

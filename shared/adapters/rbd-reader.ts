@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
 import type { DiskReader, RbdSnap } from '../ports/volumes.ts'
-import { decode, type Service } from './http.ts'
+import { byteCount, decode, type Service } from './http.ts'
 import { spec } from './rbd-calls.ts'
 import { failureOf } from './rbd-failures.ts'
 import { ended, lastOf, type RbdCommand, replyOf, run, start } from './rbd-process.ts'
@@ -16,7 +16,7 @@ export interface RbdReaderOptions {
 }
 
 const service: Service = { name: 'rbd', unreachable: 'CEPH_UNREACHABLE', refused: 'CEPH_REFUSED' }
-const infoShape = z.object({ size: z.number() })
+const infoShape = z.object({ size: byteCount })
 
 /**
  * A snapshot's bytes as they come out of `rbd export SPEC -`, no faster than they are taken. Holes are zeros here, and no OSD is asked for
