@@ -2,8 +2,8 @@ import { Failure } from '../failures.ts'
 import type { Clock } from '../ports/clock.ts'
 import { cephLogin } from './ceph-login.ts'
 import { type Answer, exchange, networkCode, reasonOf, refusal, type Service } from './http.ts'
-import { atMost, pause } from './wait.ts'
 import { quote } from './words.ts'
+import { atMost, pause } from './wait.ts'
 
 export interface ManagerOptions {
   /** every manager of the cluster, also the one on standby */
@@ -48,12 +48,15 @@ export function cephManager(options: ManagerOptions): AskManager {
     if (active === base) active = origins[(origins.indexOf(base) + 1) % origins.length] ?? base
   }
 
-  /** A standby names the active manager, but loses path and method (303 to its root). */
+  /**
+   * A standby names the active manager, but loses path and method (303 to its root). It is believed only when it names one of ours: the
+   * password and the token go to nobody else, whoever says so.
+   */
   function follow(base: string, answer: Answer): void {
     const location = answer.headers.get('location')
     const target = location !== null && URL.canParse(location, base) ? new URL(location, base) : null
-    const isSafe = target !== null && (target.protocol === 'https:' || target.protocol === new URL(base).protocol)
-    if (isSafe && target.origin !== new URL(base).origin) active = prefixed(target, base, origins)
+    const named = origins.find((origin) => new URL(origin).origin === target?.origin)
+    if (named !== undefined && named !== base) active = named
     else leave(base)
   }
 
@@ -127,12 +130,6 @@ export function cephManager(options: ManagerOptions): AskManager {
   }
 
   return (call, signal) => limited(() => ask(call, signal), signal, call.what)
-}
-
-/** A configured URL may have a prefix (`mgr/dashboard/url_prefix`); it is the same at every manager. */
-function prefixed(target: URL, base: string, origins: string[]): string {
-  const known = origins.find((origin) => new URL(origin).origin === target.origin)
-  return known ?? `${target.origin}${new URL(base).pathname.replace(/\/+$/, '')}`
 }
 
 /** During a failover a standby answers 200 text/html, and a proxy may answer anything: only the API's own types count. */

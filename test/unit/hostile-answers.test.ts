@@ -1,5 +1,6 @@
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cephDashboard } from '../../shared/adapters/ceph-dashboard.ts'
 import { glance } from '../../shared/adapters/glance.ts'
 import { exchange, parseJson, type Service } from '../../shared/adapters/http.ts'
 import type { Identity } from '../../shared/adapters/keystone.ts'
@@ -19,10 +20,12 @@ const identity: Identity = {
 const signal = () => AbortSignal.timeout(10_000)
 
 let here: ScriptedService
+let elsewhere: ScriptedService
 beforeAll(async () => {
   here = await scriptedService()
+  elsewhere = await scriptedService()
 })
-afterAll(() => here.close())
+afterAll(() => Promise.all([here.close(), elsewhere.close()]))
 
 const get = (timeoutMs: number | null, patience = signal()) =>
   exchange(service, { what: 'image', method: 'GET', url: here.url, signal: patience, timeoutMs })
@@ -143,5 +146,35 @@ describe('a size', () => {
     here.answer(json({ ...imageAnswer, size }))
     const find = glance(identity, { endpoint: here.url }).find(image().id, signal())
     await expect(find).rejects.toMatchObject({ code: 'ANSWER_UNREADABLE' })
+  })
+})
+
+describe('a dashboard that sends us elsewhere', () => {
+  const volumes = (...urls: string[]) =>
+    cephDashboard({
+      urls,
+      user: 'rbdsnap',
+      password: 'correct-horse-battery',
+      fsid: 'f',
+      clock: { nowMs: () => 0 },
+    })
+  const disk = { pool: 'vms', image: `${instance}_disk` }
+
+  it.each(['/', '/api/auth', '//user@'])('is not followed to a host that is not configured (%s)', async (path) => {
+    elsewhere.answer(json({ token: 'x' }, 201, { 'content-type': 'application/vnd.ceph.api.v1.0+json' }))
+    const { host } = new URL(elsewhere.url)
+    const location = path === '//user@' ? `//user@${host}/` : `${elsewhere.url}${path}`
+    here.answer((_, response) => response.writeHead(303, { location }).end())
+    await expect(volumes(here.url).find(disk, signal())).rejects.toMatchObject({ code: 'CEPH_UNREACHABLE' })
+    expect(elsewhere.asked).toEqual([])
+  })
+
+  it('is followed to another of its managers', async () => {
+    elsewhere.answer((_, response) => response.writeHead(403).end())
+    here.answer((_, response) => response.writeHead(303, { location: `${elsewhere.url}/` }).end())
+    await volumes(here.url, elsewhere.url)
+      .find(disk, signal())
+      .catch(() => undefined)
+    expect(elsewhere.asked[0]?.line).toBe('POST /api/auth')
   })
 })
