@@ -2,7 +2,7 @@ import { Failure } from '../failures.ts'
 import type { Compute, Server } from '../ports/compute.ts'
 import type { GuestAt } from '../ports/guest.ts'
 import { isOff, isSaved, isWorkingOnImage } from '../server-state.ts'
-import { quote } from './http.ts'
+import { quote } from './words.ts'
 import { outOfTime } from './wait.ts'
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
@@ -10,6 +10,18 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 /** Instances become part of paths, arguments and messages. @throws Failure BAD_REQUEST */
 export function checkInstance(instance: string): void {
   if (!uuid.test(instance)) throw new Failure('BAD_REQUEST', `${quote(instance)} is not the id of an instance`)
+}
+
+const hostName = /^[A-Za-z0-9][\w.:-]{0,246}$/
+
+/**
+ * A hypervisor's name as Nova has it becomes part of a routing key (255 bytes with its beginning) and of libvirt's URI, which may name
+ * a program to be run (`qemu+ssh://...?command=`). @throws Failure ANSWER_UNREADABLE
+ */
+function checkHost(instance: string, host: string): void {
+  if (hostName.test(host)) return
+  const words = `instance ${instance}: Nova says that it is on ${JSON.stringify(quote(host))}, which is no host's name`
+  throw new Failure('ANSWER_UNREADABLE', words)
 }
 
 /** @throws Failure TIMEOUT when a freeze comes too late */
@@ -30,8 +42,12 @@ export type OnHost = <T>(
  * `nowhere`: Nova agrees that it does not run. When Nova says that it does, nobody knows: GUEST_UNREACHABLE.
  */
 export function onHost(compute: Pick<Compute, 'find'>): OnHost {
-  return async ({ instance, host }, signal, ask) => {
+  return async ({ instance, host }, signal, askAny) => {
     checkInstance(instance)
+    const ask = async (name: string) => {
+      checkHost(instance, name)
+      return askAny(name)
+    }
     const here = host === null ? 'not here' : await ask(host).catch(silent)
     if (!(here instanceof Failure) && here !== 'not here') return here
     const server = await compute.find(instance, signal).catch((error: unknown) => {

@@ -6,7 +6,8 @@ import { Failure } from '../failures.ts'
 import type { Compute } from '../ports/compute.ts'
 import type { Guest, GuestAt } from '../ports/guest.ts'
 import { checkTime, onHost } from './guest-host.ts'
-import { parseJson, quote } from './http.ts'
+import { parseJson } from './http.ts'
+import { quote } from './words.ts'
 import { outOfTime } from './wait.ts'
 
 export interface GuestLibvirtOptions {
@@ -30,7 +31,7 @@ export function guestLibvirt(options: GuestLibvirtOptions, compute: Pick<Compute
   const ask = (command: Command, at: GuestAt, signal: AbortSignal) =>
     on(at, signal, async (host) => {
       const { instance } = at
-      const uri = options.uri.replaceAll('{host}', host)
+      const uri = options.uri.replaceAll('{host}', () => host)
       const what = `instance ${instance}: libvirt at ${uri}`
       const said = await virsh(uri, instance, command, options.timeoutMs, signal, what)
       if (said.code !== 0) return refused(what, said.stderr)
