@@ -1,12 +1,20 @@
+import { withoutKnownSecrets } from './known-secrets.ts'
+
 /**
  * Text with everything that looks like a secret removed: for bodies that cannot be read, and for the log. It comes from the bus
  * and may be hostile, so every part of this takes time in proportion to its length.
  */
 export function blacken(text: string): string {
-  return blackenValues(text)
-    .replace(/gAAAAA[\w-]{8,}=*/g, '(removed)')
-    .replace(/[\w.-]{16,}/g, withoutJwt)
-    .replace(/(:\/\/[^\s:/@"]*:)[^\s"/]*@/g, '$1(removed)@')
+  return (
+    blackenValues(withoutKnownSecrets(text))
+      .replace(/gAAAAA[\w-]{8,}=*/g, '(removed)')
+      // a cephx key: type 1, a date, 16 bytes
+      .replace(/\bAQ[\w+/]{36}==/g, '(removed)')
+      .replace(/[\w.-]{16,}/g, withoutJwt)
+      // a secret key of S3 may have a slash in it, and is in the location as it is (glance_store/_drivers/s3.py)
+      .replace(/(\bs3[+\w]{0,8}:\/\/[^\s:/@"]{0,128}:)[^\s"@]{1,128}@/g, '$1(removed)@')
+      .replace(/(:\/\/[^\s:/@"]*:)[^\s"/]*@/g, '$1(removed)@')
+  )
 }
 
 const secretKey = /^_context|token|passw|secret|admin_?pass|credential|user_?data|key_?data|private_?key/i

@@ -8,7 +8,10 @@ import { defaultRules, rulesSchema, type Rules } from './rules.ts'
  * that is wrong is said in one failure, by the variable's name and never by its value.
  */
 const text = z.string().check(z.minLength(1))
-const url = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+/** `user:password@` in one is refused by fetch, with the whole URL in its words. */
+const url = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .check(z.refine((at) => !hasCredentials(at), { error: 'must have no user and no password in it' }))
 const whole = (least: number, most: number) => {
   const error = `must be a whole number from ${least} to ${most}`
   return z.coerce.number({ error }).check(z.int({ error }), z.gte(least, { error }), z.lte(most, { error }))
@@ -137,6 +140,12 @@ export function readSettings(env: Record<string, string | undefined>): { config:
   return { config: { ...config, ...('wrong' in rules ? {} : rules) } as Partial<Config>, wrong: [...new Set(wrong)] }
 }
 
+function hasCredentials(at: string): boolean {
+  if (!URL.canParse(at)) return false
+  const { username, password } = new URL(at)
+  return username !== '' || password !== ''
+}
+
 function thoseSet(env: Record<string, string | undefined>, shape: object): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(env).filter(([name, value]) => name in shape && value !== ''))
 }
@@ -191,6 +200,8 @@ function tryRules(path: string | undefined): { rules: Rules } | { wrong: string 
     if (parsed.success) return { rules: parsed.data }
     return { wrong: `RBDSNAP_RULES: ${parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join(', ')}` }
   } catch (error) {
-    return { wrong: `RBDSNAP_RULES: ${path} cannot be read: ${(error as Error).message}` }
+    // V8 quotes the text around the fault, and it may be another file than was meant, with a password in it
+    const why = error instanceof SyntaxError ? 'it is not JSON' : (error as Error).message
+    return { wrong: `RBDSNAP_RULES: ${path} cannot be read: ${why}` }
   }
 }

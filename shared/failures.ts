@@ -1,3 +1,5 @@
+import { blacken } from './blacken.ts'
+
 /**
  * Everything that can go wrong, as one table. The code is the heading in docs/errors.md, the metric's label, the name in
  * `rbdsnap error CODE`; `test/agree` holds the table and the document together.
@@ -214,7 +216,7 @@ export const failures = {
 
 export type FailureCode = keyof typeof failures
 
-/** What stopped a step. `words` name the object and quote the backend; they are shown to people and kept, so nothing secret goes in. */
+/** What stopped a step. `words` name the object and quote the backend; they are shown to people and kept, so no secret stays in. */
 export class Failure extends Error {
   readonly code: FailureCode
   readonly words: string
@@ -222,10 +224,11 @@ export class Failure extends Error {
   readonly retryInMs: number | undefined
 
   constructor(code: FailureCode, words: string, more: { retryInMs?: number; cause?: unknown } = {}) {
-    super(`${code}: ${failures[code].says} ${shorten(words)}`, { cause: more.cause })
+    const kept = shorten(blacken(words))
+    super(`${code}: ${failures[code].says} ${kept}`, { cause: more.cause })
     this.name = 'Failure'
     this.code = code
-    this.words = shorten(words)
+    this.words = kept
     this.retryInMs = more.retryInMs
   }
 

@@ -1,4 +1,5 @@
 import { dropAbandonedDisk } from './abandoned-disk.ts'
+import { blacken } from './blacken.ts'
 import { Failure } from './failures.ts'
 import { show, sourceSnap, temporaryCopy } from './names.ts'
 import { pipeline } from './pipeline.ts'
@@ -96,7 +97,7 @@ function isForgotten({ endedAtMs }: RunRecord, ctx: Context): boolean {
 
 /** The run keeps its outcome: its tag has the next epoch already. What is left of it is set aside under its own name. */
 async function leaveToAPerson({ wish }: RunRecord, error: unknown, ports: Ports, ctx: Context): Promise<void> {
-  const words = error instanceof Error ? error.message : String(error)
+  const words = blacken(error instanceof Error ? error.message : String(error))
   await ports.journal.park({
     id: `left/${wish.run}`,
     atMs: ctx.clock.nowMs(),

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { parse } from 'yaml'
+import { parse, YAMLParseError } from 'yaml'
 import { Failure } from '../../shared/failures.ts'
 
 /**
@@ -74,8 +74,14 @@ function read(path: string): Fields {
   }
 }
 
-/** The first line: what follows quotes the file, and it may have a password in it. */
-const reason = (error: unknown) => (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? ''
+/** Of a fault in the file its kind and its place alone: the words quote the file, and it has a password in it. */
+function reason(error: unknown): string {
+  if (error instanceof YAMLParseError) return `${error.code} in line ${error.linePos?.[0].line ?? 1}`
+  // an alias that leads nowhere, or to too much, is found when the document is made into values
+  if (error instanceof ReferenceError)
+    return 'an alias (*NAME) in it cannot be resolved; quote what begins with an asterisk'
+  return error instanceof Error ? error.message : String(error)
+}
 
 /** `project-name` is `project_name`; numbers are text. */
 function fieldsOf(value: unknown): Fields {

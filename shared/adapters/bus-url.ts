@@ -1,4 +1,5 @@
 import { Failure } from '../failures.ts'
+import { noteSecret } from '../known-secrets.ts'
 
 /** Where a RabbitMQ is; a cluster has several nodes, any of which will do. */
 export interface Bus {
@@ -38,6 +39,7 @@ export function readBusUrl(text: string): Bus {
 
 function readHost(text: string, port: number): { credentials: string; node: string } {
   const at = text.lastIndexOf('@')
+  noteSecret(decoded(text.slice(0, Math.max(0, at)).split(/:(.*)/s, 2)[1] ?? ''))
   const node = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::(?<port>\d+))?$/i.exec(text.slice(at + 1))
   if (!node) throw wrong()
   return {

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
+import { noteToken } from '../known-secrets.ts'
 import type { Clock } from '../ports/clock.ts'
 import { type Answer, decode, parseJson, refusal, type Service } from './http.ts'
 import { orAbort } from './wait.ts'
@@ -34,6 +35,7 @@ export function cephLogin(service: Service, clock: Clock, ask: () => Promise<Ans
       throw failure
     }
     const { token } = decode(loggedIn, service, "the dashboard's login", answer)
+    noteToken(token)
     current = { token, renewAtMs: askedAtMs + lifeMs(token) * 0.9 }
     return token
   }

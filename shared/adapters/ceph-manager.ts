@@ -1,4 +1,5 @@
 import { Failure } from '../failures.ts'
+import { noteSecret } from '../known-secrets.ts'
 import type { Clock } from '../ports/clock.ts'
 import { cephLogin } from './ceph-login.ts'
 import { type Answer, exchange, networkCode, reasonOf, refusal, type Service } from './http.ts'
@@ -41,6 +42,7 @@ export function cephManager(options: ManagerOptions): AskManager {
   const { urls, timeoutMs = usualTimeoutMs } = options
   const origins = urls.map((url) => url.replace(/\/+$/, ''))
   const limited = atMost(atOnce)
+  noteSecret(options.password)
   let active = origins[0] ?? ''
 
   /** The next of the configured ones after one that did not serve. */

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { Failure } from '../failures.ts'
+import { noteSecret, noteToken } from '../known-secrets.ts'
 import type { Clock } from '../ports/clock.ts'
 import { decode, exchange, refusal, type Service } from './http.ts'
 import { orAbort } from './wait.ts'
@@ -68,6 +69,8 @@ interface Session {
 
 export function keystone(credentials: Credentials, clock: Clock): Identity {
   const url = `${v3(credentials.authUrl)}/auth/tokens`
+  noteSecret(credentials.password)
+  noteSecret(credentials.applicationCredentialSecret)
   let session: Session | null = null
   let asking: Promise<Session> | null = null
   let refused: { failure: Failure; untilMs: number } | null = null
@@ -85,6 +88,7 @@ export function keystone(credentials: Credentials, clock: Clock): Identity {
     })
     if (answer.status !== 201) throw refusal(service, `token for ${whoIs(credentials)}`, answer)
     const token = answer.headers.get('x-subject-token')
+    if (token) noteToken(token)
     const { token: body } = decode(issued, service, 'token', { ...answer, text: answer.text })
     if (!token) throw new Failure('ANSWER_UNREADABLE', `token: ${service.name} sent no X-Subject-Token`)
     const lifeMs = Date.parse(body.expires_at) - Date.parse(body.issued_at)
