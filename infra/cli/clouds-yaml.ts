@@ -67,8 +67,8 @@ function firstFile(name: 'clouds' | 'secure', first: string | undefined, env: Re
 
 function read(path: string): Fields {
   try {
-    // as PyYAML does: `verify: no` is false
-    return fieldsOf(parse(readFileSync(path, 'utf8'), { version: '1.1' }))
+    // as PyYAML does: `verify: no` is false; a warning of the parser's is printed with the lines of the file around it
+    return fieldsOf(parse(readFileSync(path, 'utf8'), { version: '1.1', logLevel: 'error' }))
   } catch (error) {
     throw new Failure('BAD_SETTING', `${path} cannot be read: ${reason(error)}`)
   }

@@ -149,3 +149,22 @@ describe('clouds.yaml', () => {
     expect(() => read({ OS_CLOUD: 'elsewhere' })).toThrow(/no cloud elsewhere; it has site/)
   })
 })
+
+describe('a password in the file', () => {
+  test.each([
+    ['begins like an alias', 'password: *hunter2-and-more'],
+    ['begins like a block of text', 'password: |hunter2-and-more'],
+    ['stands beside an alias that is only doubtful', 'password: hunter2-and-more, other: *: x'],
+    ['stands in a file that cannot be read', 'password: hunter2-and-more\n  x: ['],
+  ])('is never said when it %s', (_what, line) => {
+    const said: string[] = []
+    vi.spyOn(process, 'emitWarning').mockImplementation((warning) => void said.push(String(warning)))
+    const path = file('clouds.yaml', `clouds:\n  site:\n    auth:\n      ${line}\n`)
+    try {
+      openstackEnv({ HOME: home, OS_CLIENT_CONFIG_FILE: path, OS_CLOUD: 'site' })
+    } catch (error) {
+      said.push((error as Error).message)
+    }
+    expect(said.join()).not.toContain('hunter2')
+  })
+})
