@@ -32,7 +32,7 @@ export const planted: Record<string, () => Target> = {
       const first = rules.rules.find(({ events }) =>
         events.some((pattern) => new RegExp(`^${pattern.replaceAll('*', '.*')}$`).test(heard.event)),
       )
-      return { ...explain(heard, rules), rule: first ?? null }
+      return { ...explain(heard, rules), rule: first ?? null } as ReturnType<typeof explain>
     }),
   'config: a value that is wrong is said': () =>
     configTarget((env) => {
