@@ -77,10 +77,13 @@ export async function fuzz(target: Target, { seed, executions, untilMs }: Bounds
     return null
   }
 
+  /** Every second time one of the newest: there the code is that the fewest inputs have reached. */
+  const parent = () => chance.pick(chance.isOneIn(2) ? corpus.slice(-batch) : corpus)
+
   try {
     let broken = await round(target.seeds())
     while (broken === null && done < executions && Date.now() < untilMs)
-      broken = await round(Array.from({ length: batch }, () => mutate(chance.pick(corpus), corpus, chance)))
+      broken = await round(Array.from({ length: batch }, () => mutate(parent(), corpus, chance)))
     const counts = { executions: done, blocks: reached.size, knownBlocks: covered.known() }
     return { target: target.name, ...counts, kept: corpus.length, ends: ends.size, broken }
   } finally {

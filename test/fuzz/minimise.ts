@@ -5,7 +5,7 @@
 export async function minimise(
   input: string,
   fails: (input: string) => Promise<boolean>,
-  mostTries = 2_000,
+  mostTries = 400,
 ): Promise<string> {
   let smallest = input
   let tries = 0

@@ -56,16 +56,16 @@ export const planted: Record<string, () => Target> = {
       tagged: async (signal) =>
         ((await own(novaCalls, 'tagged')(signal)) as { host: string }[]).map((s) => s.host.at(0)),
     }),
-  'glance: an image has a name': () =>
+  'glance: an image of a server names it': () =>
     glanceTarget({
-      find: async (signal) => ((await own(glanceCalls, 'find')(signal)) as { name: string } | null)?.name.at(0),
-    }),
-  'ceph: a snapshot has children': () =>
-    cephTarget({
       find: async (signal) => {
-        const state = (await cephCalls(where)['find']?.(signal)) as { snaps: { name: string }[] }
-        return state.snaps[0]?.name
+        const image = (await own(glanceCalls, 'find')(signal)) as { properties: Record<string, string> } | null
+        return (image?.properties as { instance_uuid: string } | undefined)?.instance_uuid.at(0)
       },
+    }),
+  'ceph: a disk is there': () =>
+    cephTarget({
+      find: async (signal) => ((await cephCalls(where)['find']?.(signal)) as { sizeBytes: number }).sizeBytes,
     }),
   'rpc: a reply is what it should be': () =>
     rpcTarget((body) => {

@@ -153,7 +153,7 @@ describe('a secret that a service quotes back', () => {
 describe('a setting', () => {
   it.each(['OS_AUTH_URL', 'RBDSNAP_CEPH_URLS', 'RBDSNAP_QUEUE_PREFIX'])('%s has no password in its URL', (name) => {
     const read = () => readConfig({ [name]: 'https://u:canary-of-a-url@h/' })
-    expect(read).toThrow(`${name}`)
+    expect(read).toThrow(name)
     expect(read).not.toThrow('canary')
     expect(read).toThrow('must have no user and no password in it')
   })
