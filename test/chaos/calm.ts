@@ -30,6 +30,7 @@ export async function sweepNow(session: Session): Promise<void> {
 }
 
 const tellEveryMs = 15_000
+const mostMs = 40 * 60_000
 
 /** Until the count is nothing and so are the queues, or it has not changed for so long. */
 async function sweepUntil(
@@ -38,9 +39,10 @@ async function sweepUntil(
   count: () => Promise<number>,
   say: (line: string) => void,
 ): Promise<void> {
+  const endAtMs = Date.now() + mostMs
   let saidAtMs = 0
   let last = { count: -1, atMs: Date.now() }
-  for (let calm = 0; calm < 3;) {
+  for (let calm = 0; calm < 3 && Date.now() < endAtMs;) {
     await sweepNow(session)
     await sleep(2_000)
     const now = await count()

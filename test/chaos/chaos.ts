@@ -94,6 +94,7 @@ try {
   const isGood = Object.values(verdict).every((found) => found.length === 0)
   if (!isGood) process.exitCode = 1
   writes.close()
+  outages.close()
   witness.close()
 } finally {
   if (values.keep) {

@@ -6,7 +6,7 @@ export interface Outages {
   born: (skewMs: number) => void
   /** of the time between two notes of a guest, by the true clock, how long somebody could have reached it */
   reachableMs: (fromMs: number, toMs: number) => number
-  isOver: () => boolean
+  close: () => void
 }
 
 const askEveryMs = 100
@@ -16,6 +16,7 @@ export function outagesOf(controlUrl: string): Outages {
   const away: { fromMs: number; toMs: number }[] = []
   const lives: { fromMs: number; skewMs: number }[] = [{ fromMs: 0, skewMs: 0 }]
   let open: { fromMs: number } | null = null
+  let isClosed = false
 
   const answers = () =>
     fetch(`${controlUrl}/faults`, { signal: AbortSignal.timeout(patienceMs) }).then(
@@ -24,7 +25,7 @@ export function outagesOf(controlUrl: string): Outages {
     )
 
   async function watch(outage: { fromMs: number }): Promise<void> {
-    for (;;) {
+    while (!isClosed) {
       await new Promise((done) => setTimeout(done, askEveryMs))
       if (await answers()) break
     }
@@ -55,6 +56,8 @@ export function outagesOf(controlUrl: string): Outages {
       )
       return toMs - fromMs - excusedMs
     },
-    isOver: () => open === null,
+    close() {
+      isClosed = true
+    },
   }
 }

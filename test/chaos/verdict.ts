@@ -1,5 +1,4 @@
 import { visibilityMs } from '../../shared/drive.ts'
-import { imagesOf } from '../../shared/names.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
 import { tagWishes } from '../../shared/rules.ts'
 import type { Outages } from './outages.ts'
@@ -57,9 +56,8 @@ function sayRun({ wish, outcome, code, reason, message, hop }: RunRecord): strin
 
 /** A parked run keeps everything, until a person decides. */
 const isParked = (run: RunRecord) => run.outcome === 'parked'
-const runOf = ({ runs }: World, id: string) => runs.find(({ wish }) => id.includes(wish.run))
-const runOfImage = ({ runs }: World, id: string) =>
-  runs.find(({ wish }) => wish.image === id || imagesOf(wish.run).includes(id))
+/** Of `rbdsnap-RUN`, and of whatever is called after it. */
+const runOf = ({ runById }: World, name: string) => runById.get(name.slice('rbdsnap-'.length, 'rbdsnap-'.length + 36))
 
 function orphanSnapshots(world: World): string[] {
   return world.volumes.flatMap(({ pool, name, snaps }) =>
@@ -81,7 +79,7 @@ function orphanVolumes(world: World): string[] {
     ...world.volumes.flatMap(({ pool, name, parent, snaps }) => {
       const place = `${pool}/${name}`
       if (name.startsWith('rbdsnap-')) return isAccounted(runOf(world, name)) ? [] : [place]
-      const run = runOfImage(world, name)
+      const run = world.runByImage.get(name)
       if (pool === 'images' && run && !isAccounted(run)) {
         const image = world.images.get(name)
         if (!image && !isNovas(run, parent)) return [`${place}, with no record`]
@@ -103,7 +101,7 @@ function isNovas({ wish, timeline }: RunRecord, parent: { snap: string } | null)
 
 function orphanRecords(world: World): string[] {
   return [...world.images.values()].flatMap((image) => {
-    const run = runOfImage(world, image.id)
+    const run = world.runByImage.get(image.id)
     if (isAccounted(run)) return []
     const isOurs = image.rbdsnap_run !== undefined && run?.wish.run === image.rbdsnap_run
     if (isOurs && image.status !== 'active') return [`image ${image.id}, ${image.status}`]

@@ -1,4 +1,5 @@
 import type { Guest } from '../../infra/cloud/guests.ts'
+import { imagesOf } from '../../shared/names.ts'
 import type { Parked, RunRecord } from '../../shared/ports/journal.ts'
 import type { Stage } from './stage.ts'
 import type { Tenants } from './tenants.ts'
@@ -13,6 +14,9 @@ export interface World {
   /** those of deleted servers as well */
   guests: Guest[]
   runs: RunRecord[]
+  runById: Map<string, RunRecord>
+  /** by every id that a run's image may have had */
+  runByImage: Map<string, RunRecord>
   parked: Parked[]
   frozenLeases: string[]
   wishes: Tenants['wishes']
@@ -84,6 +88,8 @@ export async function lookAround(stage: Stage, tenants: Tenants, witness: Witnes
     servers: told.servers.filter(({ id }) => tenants.booted.has(id)),
     guests: [...told.guests, ...witness.goneGuests()].filter(({ id }) => tenants.booted.has(id)),
     runs,
+    runById: new Map(runs.map((run) => [run.wish.run, run])),
+    runByImage: new Map(runs.flatMap((run) => [...imagesOf(run.wish.run), run.wish.image].map((id) => [id, run]))),
     parked: await session.journal.listParked(all),
     frozenLeases: (await session.leases.frozen()).map(({ key }) => key),
     wishes: tenants.wishes,
