@@ -43,8 +43,6 @@ const sizeGib = 1 / 16
 /** Tenants who ask for snapshots, by tag and by createImage, more than are done at once; and delete servers meanwhile. */
 export interface Tenants {
   wishes: Wish[]
-  /** every server that there ever was, besides those that the embedded cloud begins with */
-  booted: Set<string>
   deleted: Set<string>
   stop: () => Promise<void>
 }
@@ -53,14 +51,12 @@ export async function startTenants(stage: Stage, seed: number, mostOpen: number)
   const { cloud, session } = stage
   const servers: Server[] = []
   const wishes: Wish[] = []
-  const booted = new Set<string>()
   const deleted = new Set<string>()
   const stopping = { isStopped: false }
   let born = 0
 
   async function boot(kind: Kind): Promise<Server> {
     const id = uuidv5(`chaos/${seed}/server/${born++}`)
-    booted.add(id)
     const { name, count: _, mostOpen: most, ...wanted } = kind
     await untilDone(() => cloud.addServer({ id, sizeGib, ...wanted, name: `${name}-${id.slice(0, 8)}` }))
     return { id, kind, mostOpen: most }
@@ -112,6 +108,9 @@ export async function startTenants(stage: Stage, seed: number, mostOpen: number)
     }
   }
 
+  // the servers that the embedded cloud begins with bear tags of their own
+  for (const { id } of await cloud.control<{ id: string }[]>('GET', '/servers'))
+    await cloud.control('PUT', `/servers/${id}`, { tags: [] })
   for (const kind of kinds) for (let i = 0; i < kind.count; i++) servers.push(await boot(kind))
   const asking = (async () => {
     for (let n = 0; !stopping.isStopped; n++) {
@@ -123,7 +122,6 @@ export async function startTenants(stage: Stage, seed: number, mostOpen: number)
   })()
   return {
     wishes,
-    booted,
     deleted,
     async stop() {
       stopping.isStopped = true

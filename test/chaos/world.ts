@@ -64,8 +64,7 @@ const all = 10_000_000
 export async function lookAround(stage: Stage, tenants: Tenants, witness: Witness): Promise<World> {
   const { cloud, session } = stage
   const told = await cloud.control<Told>('GET', '/world')
-  const ofOurs = told.images.filter((image) => tenants.booted.has(image.instance_uuid ?? ''))
-  const images = new Map(ofOurs.map((image) => [image.id, image]))
+  const images = new Map(told.images.map((image) => [image.id, image]))
   const runs = await session.journal.list(all)
   return {
     volumes: Object.entries(told.clusters).flatMap(([cluster, { pools }]) =>
@@ -85,8 +84,8 @@ export async function lookAround(stage: Stage, tenants: Tenants, witness: Witnes
         .map((entry) => JSON.stringify(entry)),
     ),
     images,
-    servers: told.servers.filter(({ id }) => tenants.booted.has(id)),
-    guests: [...told.guests, ...witness.goneGuests()].filter(({ id }) => tenants.booted.has(id)),
+    servers: told.servers,
+    guests: [...told.guests, ...witness.goneGuests()],
     runs,
     runById: new Map(runs.map((run) => [run.wish.run, run])),
     runByImage: new Map(runs.flatMap((run) => [...imagesOf(run.wish.run), run.wish.image].map((id) => [id, run]))),
