@@ -18,7 +18,7 @@ import { notificationTarget } from './targets/notification.ts'
 import { rpcTarget } from './targets/rpc.ts'
 import { rulesTarget } from './targets/rules.ts'
 
-/** Each target with a fault in what it feeds, of the kind that people make; no seed shows it. */
+/** Each target with a fault in what it feeds, of the kind that people make. */
 export const planted: Record<string, () => Target> = {
   'notification: a project whose name is a path': () =>
     notificationTarget((body) => {
@@ -72,12 +72,12 @@ export const planted: Record<string, () => Target> = {
       JSON.parse(body.toString())
       return decodeReply(body)
     }),
-  'command: an image has a parent': () =>
+  'command: an image has a snapshot': () =>
     commandTarget((options) => {
       const calls = commandCalls(options)
       const look: typeof calls.look = async (image, signal) => {
         const seen = await calls.look(image, signal)
-        if (seen.is === 'there') (seen.state.parent as { pool: string }).pool.at(0)
+        if (seen.is === 'there') (seen.state.snaps[0] as { name: string }).name.at(0)
         return seen
       }
       return { ...calls, look }
