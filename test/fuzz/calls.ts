@@ -13,7 +13,7 @@ export const ids = {
   project: '13fcaa0fddb64917b16214698f0e086f',
   fsid: '3f0d1c6e-5a7b-4c2d-9e8f-0a1b2c3d4e5f',
 }
-export const clock: Clock = { nowMs: () => 1_795_000_000_000 }
+const clock: Clock = { nowMs: () => 1_795_000_000_000 }
 const disk = { pool: 'vms', image: `${ids.instance}_disk` }
 const source = { ...disk, snap: 'rbdsnap-source' }
 const volume = { pool: 'images', image: ids.image }
