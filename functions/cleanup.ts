@@ -2,6 +2,7 @@ import { dropAbandonedDisk, mayStillBeRemoved } from '../shared/abandoned-disk.t
 import { verdictProperties } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
 import { properties, sourceSnap } from '../shared/names.ts'
+import { takeTagOff } from '../shared/request-tag.ts'
 import { clusterOf, type Step } from '../shared/step.ts'
 import { mayWorkOnImage } from '../shared/server-state.ts'
 
@@ -21,8 +22,7 @@ export const cleanup: Step<'cleanup'> = async (run, ports, ctx) => {
         await ports.images.setProtected(wish.image, false, ctx.signal)
     }
   }
-  if (wish.trigger.is === 'tag' && server)
-    await ports.compute.ensureTagAbsent(wish.instance, wish.trigger.tag, ctx.signal)
+  if ((await takeTagOff(wish, server, ports, ctx)) === 'later') return { is: 'waiting', inMs: 30_000 }
   if (mayStillBeRemoved(server, run.sinceMs, ctx.clock.nowMs())) return { is: 'waiting', inMs: 5_000 }
   const leftover = server ? null : await dropAbandonedDisk(disk, ports, ctx)
   const reasons = [

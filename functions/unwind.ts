@@ -2,6 +2,7 @@ import { dropAbandonedDisk, mayStillBeRemoved } from '../shared/abandoned-disk.t
 import { diskBytesOf } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
 import { glanceVolume, locationUrl, properties, sourceSnap } from '../shared/names.ts'
+import { takeTagOff } from '../shared/request-tag.ts'
 import type { Draft, MessageOf } from '../shared/run.ts'
 import { homeOf, type Context, type Ports, type Step } from '../shared/step.ts'
 import { undos } from '../shared/undo.ts'
@@ -19,9 +20,7 @@ export const unwind: Step<'unwind'> = async (run, ports, ctx) => {
   }
   const { wish, because } = run
   const server = await ports.compute.find(wish.instance, ctx.signal)
-  if (wish.trigger.is === 'tag' && server?.project === wish.project) {
-    await ports.compute.ensureTagAbsent(wish.instance, wish.trigger.tag, ctx.signal)
-  }
+  if ((await takeTagOff(wish, server, ports, ctx)) === 'later') return { is: 'waiting', inMs: 30_000 }
   if (mayStillBeRemoved(server, run.sinceMs, ctx.clock.nowMs())) return { is: 'waiting', inMs: 5_000 }
   const leftover = server || !run.disk ? null : await dropAbandonedDisk(run.disk, ports, ctx)
   return {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { evidenceOf } from '../../infra/lab/guest.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
+import type { Wish } from '../../shared/run.ts'
 import { hashOf } from './support/bytes.ts'
 import { guestIsUp, guestWrites, heartbeatFound } from './support/console.ts'
 import { bootOnClone } from './support/disks.ts'
@@ -26,7 +27,7 @@ describe('a server that is deleted', () => {
     const { run, before } = await withFlattenWaiting(server, 'waiting', async () => {
       await story.servers.delete(server)
     })
-    await expectWhole(run, before)
+    await expectWhole(run.wish.image, before)
     await expectNoDisk(server)
   })
 
@@ -38,7 +39,7 @@ describe('a server that is deleted', () => {
     await story.servers.delete(server)
     const run = await engine.untilEnded(wish.image, 180_000)
     expect(run.outcome).toBe('active')
-    await expectWhole(run)
+    await expectWhole(run.wish.image)
     await expectNoDisk(server)
   })
 
@@ -54,7 +55,7 @@ describe('a server that is deleted', () => {
       await story.servers.delete(server)
       engine.delayUpTo(0)
       const run = await engine.untilEnded(wish.image, 180_000)
-      if (run.outcome === 'active') await expectWhole(run)
+      if (run.outcome === 'active') await expectWhole(run.wish.image)
       else {
         expect(run).toMatchObject({ outcome: 'rejected', code: 'INSTANCE_GONE' })
         expect(await images.find(wish.image)).toBeNull()
@@ -74,7 +75,7 @@ describe('a server that lives on otherwise, while its image waits to be flattene
       await servers.act(server, { confirmResize: null })
       await servers.untilStatus(server, 'ACTIVE')
     })
-    await expectWhole(run, before)
+    await expectWhole(run.wish.image, before)
     const disk = await ceph.find(lab.ceph.pools.disks, `${server}_disk`)
     expect(disk).toMatchObject({ sizeBytes: 2 * 1024 ** 3, snaps: [] })
     await servers.delete(server)
@@ -87,16 +88,19 @@ describe('a server that lives on otherwise, while its image waits to be flattene
       await servers.act(server, { rebuild: { imageRef: lab.images.agent } })
       await servers.untilStatus(server, 'ACTIVE', 180_000)
     })
-    await expectWhole(run, before)
+    await expectWhole(run.wish.image, before)
     expect(heartbeatFound(await servers.untilConsoleSays(server, guestIsUp))).toBe(0)
     expect((await ceph.find(lab.ceph.pools.disks, `${server}_disk`))?.snaps).toEqual([])
     await servers.delete(server)
   })
 
-  it('is shelved and comes back: the flatten goes first, and Nova removes its disk', within, async () => {
-    const { servers, ceph, images, lab } = story
-    const server = await bootOnClone(story, 'shelved')
-    const { run, before } = await withFlattenWaiting(server, 'shelved', async () => {
+  it(
+    'is shelved and comes back: the flatten goes first, Nova removes its disk, and the tag goes when Nova lets it',
+    within,
+    async () => {
+      const { servers, engine, ceph, images, lab } = story
+      const server = await bootOnClone(story, 'shelved')
+      const { wish, before, givePlace } = await flattenWaiting(server, 'shelved')
       await servers.act(server, { shelve: null })
       await waitFor(
         'it is put away',
@@ -104,22 +108,28 @@ describe('a server that lives on otherwise, while its image waits to be flattene
         (seen) => seen.status === 'SHELVED_OFFLOADED' && seen['OS-EXT-STS:task_state'] === null,
         180_000,
       )
-    })
-    await expectWhole(run, before)
-    expect(await ceph.find(lab.ceph.pools.disks, `${server}_disk`)).toBeNull()
-    await servers.act(server, { unshelve: null })
-    await servers.untilStatus(server, 'ACTIVE', 180_000)
-    await servers.untilConsoleSays(server, guestWrites)
-    await servers.delete(server)
-    for (const shelved of await images.named('shelved-shelved')) await images.delete(shelved.id)
-  })
+      await givePlace()
+      expect(await ceph.find(lab.ceph.pools.disks, `${server}_disk`)).toBeNull()
+      await expectWhole(wish.image, before)
+      // Nova changes no tags of a server that is put away
+      expect((await servers.show(server)).tags).toEqual(['snapshot:shelved'])
+      await servers.act(server, { unshelve: null })
+      await servers.untilStatus(server, 'ACTIVE', 180_000)
+      await servers.untilConsoleSays(server, guestWrites)
+      expect(await engine.untilEnded(wish.image, 120_000)).toMatchObject({ outcome: 'active' })
+      expect((await servers.show(server)).tags).toEqual([])
+      expect(await images.named('shelved')).toHaveLength(1)
+      await servers.delete(server)
+      for (const shelved of await images.named('shelved-shelved')) await images.delete(shelved.id)
+    },
+  )
 })
 
 describe('an image that its owner deletes', () => {
   it('while it waits to be flattened: the run ends, and nothing is left', within, async () => {
     const { servers, images } = story
     const server = await bootOnClone(story, 'image-deleted')
-    const { run } = await withFlattenWaiting(server, 'unwanted', async ({ wish }) => {
+    const { run } = await withFlattenWaiting(server, 'unwanted', async (wish) => {
       await images.delete(wish.image)
     })
     expect(run.reason).toContain('the image was deleted by its owner')
@@ -146,33 +156,40 @@ describe('an image that its owner deletes', () => {
   })
 })
 
-/** Somebody else has the only place to flatten in while `work` lasts. */
-async function withFlattenWaiting(
-  server: string,
-  name: string,
-  work: (run: RunRecord) => Promise<void>,
-): Promise<{ run: RunRecord; before: string }> {
+/** An active image that hangs on the server's disk still, because somebody else has the only place to flatten in. */
+async function flattenWaiting(server: string, name: string) {
   const { servers, engine, images, ceph, lab } = story
   const now = Date.now()
   const place = await engine.leases.take('flatten/0', 'somebody-else', now, now + 3_600_000)
   if (!place) throw new Error('the only place to flatten in is taken')
+  const givePlace = async () => void (await engine.leases.save({ ...place, holder: null }))
   await servers.setTag(server, `snapshot:${name}`)
   const { id } = await images.untilNamedActive(name)
   const begun = await untilAt(engine, server, 'flatten')
   expect((await ceph.find(lab.ceph.pools.images, id))?.parent).not.toBeNull()
   const before = await hashOf(lab.ceph.conf, `${lab.ceph.pools.images}/${id}@snap`)
-  await work(begun).finally(() => engine.leases.save({ ...place, holder: null }))
-  const run = await engine.untilEnded(id, 180_000)
+  return { wish: begun.wish, before, givePlace }
+}
+
+/** The run ends after `work`, however long that lasts. */
+async function withFlattenWaiting(
+  server: string,
+  name: string,
+  work: (wish: Wish) => Promise<void>,
+): Promise<{ run: RunRecord; before: string }> {
+  const { wish, before, givePlace } = await flattenWaiting(server, name)
+  await work(wish).finally(givePlace)
+  const run = await story.engine.untilEnded(wish.image, 180_000)
   expect(run).toMatchObject({ outcome: 'active' })
   return { run, before }
 }
 
-async function expectWhole({ wish }: RunRecord, hash?: string): Promise<void> {
+async function expectWhole(image: string, hash?: string): Promise<void> {
   const { lab, ceph, images } = story
   const { images: pool } = lab.ceph.pools
-  expect(await images.show(wish.image)).toMatchObject({ status: 'active', size: 1024 ** 3 })
-  expect((await ceph.find(pool, wish.image))?.parent).toBeNull()
-  const snap = `${pool}/${wish.image}@snap`
+  expect(await images.show(image)).toMatchObject({ status: 'active', size: 1024 ** 3 })
+  expect((await ceph.find(pool, image))?.parent).toBeNull()
+  const snap = `${pool}/${image}@snap`
   if (hash !== undefined) expect(await hashOf(lab.ceph.conf, snap)).toBe(hash)
   expect((await evidenceOf(snap, lab.ceph.conf)).synced).toBeGreaterThan(0)
 }

@@ -62,7 +62,7 @@ describe('a token', () => {
       await own.keystone.reopen()
     }
   })
-  const lifeS = 15
+  const lifeS = 40
 })
 
 describe('rights that are too small', () => {

@@ -148,4 +148,18 @@ describe('clean-up after the instance was deleted', () => {
     await act()
     expect(calls.filter((call) => call.includes('Tag'))).toEqual([])
   })
+
+  it.each(['shelved_offloaded', 'error'])(
+    'waits with the tag of a server that is %s: Nova does not let it go, and it would be heard again',
+    async (vmState) => {
+      const { act, calls } = inSituation({ server: server({ vmState, tags: ['snapshot:before-upgrade'] }) })
+      expect(await act()).toEqual({ is: 'waiting', inMs: 30_000 })
+      expect(calls.filter((call) => call.includes('Tag'))).toEqual([])
+    },
+  )
+
+  it('waits for no tag that is not there any more', async () => {
+    const { act } = inSituation({ server: server({ vmState: 'shelved_offloaded', tags: [] }) })
+    expect(await act()).toEqual(ended('active'))
+  })
 })

@@ -43,6 +43,11 @@ describe('unwind', () => {
     expect(await act()).toMatchObject({ outcome: 'nova-did-it', failure: { code: 'NOVA_DID_IT' } })
   })
 
+  it('waits with the tag of a server that is put away: Nova does not let it go', async () => {
+    const { act } = inSituation({ server: server({ vmState: 'shelved_offloaded', tags: ['snapshot:before-upgrade'] }) })
+    expect(await act()).toEqual({ is: 'waiting', inMs: 30_000 })
+  })
+
   it.each([
     ['the server is gone', null],
     ['the server is of another project', server({ project: 'another' })],
