@@ -24,6 +24,8 @@ const { values: given } = parseArgs({
     'paxos-ms': { type: 'string', default: '100' },
     /** runs in the journal, for what one costs it; 0: not looked at */
     history: { type: 'string', default: '100000' },
+    /** after which it ends whatever is left */
+    minutes: { type: 'string' },
     /** with the limits that come by default: most of the wishes are turned away */
     limits: { type: 'boolean', default: false },
   },
@@ -31,7 +33,7 @@ const { values: given } = parseArgs({
 const wishes = Number(given.wishes)
 const instances = Number(given.instances)
 /** A wish takes a tenth of a second; the slowest machine that was seen took four times as long. */
-const mostMs = 120_000 + wishes * 400
+const mostMs = given.minutes === undefined ? 120_000 + wishes * 400 : Number(given.minutes) * 60_000
 
 /** The queue rounds a delay up to a second, and is asked again after two at most (infra/embedded/poller.ts). */
 const queuePeriodMs = 3_000
