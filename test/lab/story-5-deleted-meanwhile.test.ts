@@ -162,7 +162,7 @@ async function flattenWaiting(server: string, name: string) {
   const now = Date.now()
   const place = await engine.leases.take('flatten/0', 'somebody-else', now, now + 3_600_000)
   if (!place) throw new Error('the only place to flatten in is taken')
-  const givePlace = async () => void (await engine.leases.save({ ...place, holder: null }))
+  const givePlace = () => engine.leases.save({ ...place, holder: null })
   await servers.setTag(server, `snapshot:${name}`)
   const { id } = await images.untilNamedActive(name)
   const begun = await untilAt(engine, server, 'flatten')

@@ -21,7 +21,9 @@ export async function wrongWith(
 ): Promise<string[]> {
   const { cloud, ports, settings } = stage
   const wrong: string[] = []
-  const must = (isSo: boolean | undefined, words: string) => void (isSo === true || wrong.push(words))
+  const must = (isSo: boolean | undefined, words: string) => {
+    if (isSo !== true) wrong.push(words)
+  }
 
   const record = await ports.journal.find(instance, run)
   must(record?.outcome === wanted, `I9: the run is ${record?.outcome ?? 'open'} ${record?.code ?? ''}, not ${wanted}`)
