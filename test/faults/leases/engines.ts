@@ -79,7 +79,7 @@ export function pause(ms: number): Promise<void> {
 export async function until(
   what: () => string,
   isTrue: () => boolean | Promise<boolean>,
-  withinMs = 60_000,
+  withinMs = 120_000,
 ): Promise<void> {
   const endAtMs = Date.now() + withinMs
   while (!(await isTrue())) {
