@@ -25,7 +25,7 @@ beforeAll(async () => {
   await warmUp(story, server)
 }, 400_000)
 afterAll(async () => {
-  for (const part of ['mariadb', 'rabbitmq', 'glance-internal']) if (!isPartUp(part)) await startPart(part)
+  for (const part of ['ceph-osd', 'mariadb', 'rabbitmq', 'glance-internal']) if (!isPartUp(part)) await startPart(part)
   await story.close()
 }, 400_000)
 
@@ -41,12 +41,15 @@ const longestFreezeMs = budgetMs + visibilityMs('thaw')
 
 describe('in the middle of a run', () => {
   it(
-    'Ceph stands still for a minute while the guest is frozen: it is thawed as soon as it can be',
+    "Ceph's disks are gone for a minute while the guest is frozen: it is thawed as soon as it can be",
     within,
     async () => {
       const wish = await ask(story, server, 'osd')
       await untilFrozen()
-      await whileStopped('ceph-osd', 60_000)
+      // Not SIGSTOP: the leases of a lone OSD's placement groups run out, and it does not renew them by itself (`laggy`, Ceph 16.2).
+      await killPart('ceph-osd')
+      await pause(60_000)
+      await startPart('ceph-osd')
       const backAtMs = Date.now()
       await untilThawed()
       expect(Date.now() - backAtMs).toBeLessThan(longestFreezeMs)
@@ -125,16 +128,6 @@ describe('in the middle of a run', () => {
     },
   )
 })
-
-async function whileStopped(part: string, ms: number): Promise<void> {
-  const pid = pidOf(part) ?? 0
-  process.kill(pid, 'SIGSTOP')
-  try {
-    await pause(ms)
-  } finally {
-    process.kill(pid, 'SIGCONT')
-  }
-}
 
 /** Its agent has said so. */
 async function untilFrozen(): Promise<void> {
