@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { chance } from '../support/chance.ts'
 import { sweepNow, untilCalm } from './calm.ts'
 import { fire, totalOf } from './fire.ts'
-import { outagesOf } from './outages.ts'
+import { watchOutages } from './outages.ts'
 import { reportOf } from './report.ts'
 import { openStage } from './stage.ts'
 import { startTenants } from './tenants.ts'
@@ -58,7 +58,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 try {
   const { session } = stage
   const witness = openWitness(session.dataDir)
-  const outages = outagesOf(session.controlUrl ?? '')
+  const outages = watchOutages([`${session.controlUrl ?? ''}/faults`, session.env['AWS_ENDPOINT_URL_SQS'] ?? ''])
   const writes = writesOf(join(stage.disk.folder, 'journal.sqlite'))
   const tenants = await startTenants(stage, seed, Number(values.open))
   const startedAtMs = Date.now()
@@ -94,7 +94,7 @@ try {
   const found: string[][] = Object.values(verdict)
   if (found.flat().length > 0) process.exitCode = 1
   writes.close()
-  outages.close()
+  await outages.close()
   witness.close()
 } finally {
   if (values.keep) {

@@ -69,10 +69,7 @@ export async function fire(
     if (victim !== 'function') stage.clocks.set(victim, skewMs)
     process.kill(pid, 'SIGKILL')
     dead.add(pid)
-    if (victim === 'cloud') {
-      outages.begin()
-      outages.born(skewMs)
-    }
+    if (victim === 'cloud') outages.born(skewMs)
     fired.kills[victim] += 1
     how.onKill(kills)
     if (victim !== 'function' && Date.now() - (lastKillMs.get(victim) ?? 0) < youngMs) fired.young += 1
@@ -85,7 +82,6 @@ export async function fire(
     if (pid === undefined || !signal(pid, 'SIGSTOP')) return
     fired.pauses += 1
     fired.longestPauseMs = Math.max(fired.longestPauseMs, forMs)
-    if (victim === 'cloud') outages.begin()
     await after(forMs)
     signal(pid, 'SIGCONT')
   }

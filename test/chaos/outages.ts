@@ -1,37 +1,44 @@
-/** When the cloud was away, and how wrong its clock was in each of its lives: a guest's own notes are read with both. */
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/**
+ * When nobody could have thawed a guest, because the cloud or the queue did not answer: killed, standing still, or on a machine that
+ * had no time for them. And how wrong the cloud's clock was in each of its lives: a guest's own notes are read with both.
+ */
 export interface Outages {
-  /** the cloud was killed, or stands still; ends by itself when it answers again */
-  begin: () => void
-  /** its next life has this clock */
+  /** the cloud's next life has this clock */
   born: (skewMs: number) => void
-  /** of the time between two notes of a guest, by the true clock, how long somebody could have reached it */
-  reachableMs: (fromMs: number, toMs: number) => number
-  close: () => void
+  /** of the time between two notes of a guest, by the true clock */
+  between: (fromNotedMs: number, toNotedMs: number) => { ms: number; reachableMs: number }
+  close: () => Promise<void>
 }
 
-const askEveryMs = 100
-const patienceMs = 400
+const askEveryMs = 200
+const patienceMs = 1_000
 
-export function outagesOf(controlUrl: string): Outages {
+export function watchOutages(urls: string[]): Outages {
   const away: { fromMs: number; toMs: number }[] = []
   const lives: { fromMs: number; skewMs: number }[] = [{ fromMs: 0, skewMs: 0 }]
-  let open: { fromMs: number } | null = null
-  let isClosed = false
+  const closing = new AbortController()
 
-  const answers = () =>
-    fetch(`${controlUrl}/faults`, { signal: AbortSignal.timeout(patienceMs) }).then(
-      (answer) => answer.ok,
+  // whatever is said is an answer
+  const answers = (url: string) =>
+    fetch(url, { signal: AbortSignal.timeout(patienceMs) }).then(
+      async (answer) => (await answer.arrayBuffer(), true),
       () => false,
     )
 
-  async function watch(outage: { fromMs: number }): Promise<void> {
-    while (!isClosed) {
-      await new Promise((done) => setTimeout(done, askEveryMs))
-      if (await answers()) break
+  const watching = (async () => {
+    let heardMs = Date.now()
+    let isAway = false
+    while (!closing.signal.aborted) {
+      const askedMs = Date.now()
+      const areUp = (await Promise.all(urls.map(answers))).every(Boolean)
+      if (areUp && isAway) away.push({ fromMs: heardMs, toMs: Date.now() })
+      if (areUp) heardMs = askedMs
+      isAway = !areUp
+      await sleep(askEveryMs)
     }
-    away.push({ fromMs: outage.fromMs, toMs: Date.now() })
-    open = null
-  }
+  })()
 
   function trueMs(notedMs: number): number {
     const life = lives.findLast(({ fromMs, skewMs }, i) => {
@@ -42,22 +49,16 @@ export function outagesOf(controlUrl: string): Outages {
   }
 
   return {
-    begin() {
-      if (open) return
-      open = { fromMs: Date.now() }
-      void watch(open)
-    },
     born: (skewMs) => void lives.push({ fromMs: Date.now(), skewMs }),
-    reachableMs(fromNotedMs, toNotedMs) {
+    between(fromNotedMs, toNotedMs) {
       const [fromMs, toMs] = [trueMs(fromNotedMs), trueMs(toNotedMs)]
-      const excusedMs = away.reduce(
-        (sum, a) => sum + Math.max(0, Math.min(a.toMs, toMs) - Math.max(a.fromMs, fromMs)),
-        0,
-      )
-      return toMs - fromMs - excusedMs
+      const overlap = (a: { fromMs: number; toMs: number }) =>
+        Math.max(0, Math.min(a.toMs, toMs) - Math.max(a.fromMs, fromMs))
+      return { ms: toMs - fromMs, reachableMs: toMs - fromMs - away.reduce((sum, a) => sum + overlap(a), 0) }
     },
-    close() {
-      isClosed = true
+    async close() {
+      closing.abort()
+      await watching
     },
   }
 }

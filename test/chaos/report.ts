@@ -1,6 +1,6 @@
 import type { Outages } from './outages.ts'
 import { totalOf, type Fired } from './fire.ts'
-import { frozenMs, mostFrozenMs, type Verdict } from './verdict.ts'
+import { freezesOf, mostFrozenMs, type Verdict } from './verdict.ts'
 import type { World } from './world.ts'
 
 /** The table at the end: what was done, what came of it, and the counts that must be nothing. */
@@ -13,8 +13,9 @@ export function reportOf(
 ): string {
   const total = totalOf(fired.kills)
   const seconds = fired.tookMs / 1000
-  const longest = Math.max(0, ...frozenMs(world, outages).map(({ ms }) => ms))
-  const freezes = world.guests.reduce((sum, g) => sum + g.freezes.length, 0)
+  const freezes = freezesOf(world, outages)
+  const longestMs = Math.round(Math.max(0, ...freezes.map(({ ms }) => ms)))
+  const countedMs = Math.round(Math.max(0, ...freezes.map(({ reachableMs }) => reachableMs)))
   const row = (name: string, words: string) => `${name.padEnd(14)} ${words}`
   const counted = (names: string[]) =>
     [...Map.groupBy(names, (name) => name)]
@@ -54,10 +55,8 @@ export function reportOf(
       '',
       `with a code: ${counted(world.runs.flatMap((r) => (r.code === null ? [] : [`${r.outcome ?? 'open'} ${r.code}`]))) || 'none'}`,
     ),
-    row(
-      'freezes',
-      `${freezes}, the longest ${Math.round(longest)} ms of ${mostFrozenMs} ms allowed, as the guests saw it`,
-    ),
+    row('freezes', `${freezes.length}, the longest ${longestMs} ms as its guest saw it`),
+    row('', `the longest with cloud and queue up ${countedMs} ms, of ${mostFrozenMs} ms allowed`),
     ...Object.entries(words).map(([key, name]) => row(name, String(verdict[key as keyof Verdict].length))),
     ...Object.entries(words).flatMap(([key, name]) =>
       verdict[key as keyof Verdict].slice(0, 20).map((what) => `  ${name}: ${what}`),

@@ -28,9 +28,12 @@ export function verdictOn(world: World, outages: Outages): Verdict {
       ...orphanFreezes(world),
     ],
     duplicates: duplicates(world),
-    overdue: frozenMs(world, outages)
-      .filter(({ ms }) => ms > mostFrozenMs)
-      .map(({ id, ms }) => `${id} was frozen for ${Math.round(ms)} ms`),
+    overdue: freezesOf(world, outages)
+      .filter(({ reachableMs }) => reachableMs > mostFrozenMs)
+      .map(
+        (f) =>
+          `${f.id} was frozen for ${Math.round(f.ms)} ms, ${Math.round(f.reachableMs)} of them with cloud and queue up`,
+      ),
     lost: world.wishes.flatMap((wish) => lostOf(wish, world)),
     tooGood: world.tooGood,
     open: world.runs.filter((r) => r.outcome === null).map(sayRun),
@@ -41,12 +44,9 @@ export function verdictOn(world: World, outages: Outages): Verdict {
   }
 }
 
-export function frozenMs({ guests }: World, outages: Outages): { id: string; ms: number }[] {
+export function freezesOf({ guests }: World, outages: Outages): { id: string; ms: number; reachableMs: number }[] {
   return guests.flatMap(({ id, freezes }) =>
-    freezes.map((f) => ({
-      id,
-      ms: f.thawedAtMs === null ? Infinity : outages.reachableMs(f.frozenAtMs, f.thawedAtMs),
-    })),
+    freezes.map(({ frozenAtMs, thawedAtMs }) => ({ id, ...outages.between(frozenAtMs, thawedAtMs ?? Infinity) })),
   )
 }
 
