@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { readBridgeConfig, readConfig } from '../../shared/config.ts'
 import { ensureBundles } from './bundles.ts'
 import { leaveLock, ownerOf, takeLock } from './lock.ts'
 import { partsOver, type Part, type Parts } from './parts.ts'
+import { freePorts } from './ports.ts'
 import { queuePrefix } from './queue.ts'
 import { belongsTo } from './works-on.ts'
 
@@ -176,17 +176,4 @@ const cloudServices = ['KEYSTONE', 'GLANCE', 'GLANCE_INTERNAL', 'NOVA', 'DASHBOA
 function cloudEnv(dataDir: string, ports: number[]): Record<string, string> {
   const named = cloudServices.map((service, i) => [`RBDSNAP_CLOUD_PORT_${service}`, String(ports[i])])
   return { RBDSNAP_CLOUD_DATA_DIR: join(dataDir, 'cloud'), ...(Object.fromEntries(named) as Record<string, string>) }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
-      return server
-    }),
-  )
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))))
-  return ports
 }
