@@ -1,3 +1,4 @@
+import { elapsedMs } from '../shared/elapsed.ts'
 import { Failure } from '../shared/failures.ts'
 import { diskBytesOf, ensureRecord } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
@@ -82,7 +83,7 @@ async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): P
       `image ${wish.image} has ${diskBytesOf(image)} bytes, its disk ${disk.sizeBytes}.`,
     )
   }
-  const usableMs = ctx.clock.nowMs() - wish.requestedAtMs
+  const usableMs = elapsedMs(wish.requestedAtMs, ctx.clock.nowMs())
   return { is: 'done', next: { step: 'cleanup', wish, disk, consistency, why, road: 'upload', usableMs } }
 }
 

@@ -1,3 +1,4 @@
+import { elapsedMs } from '../shared/elapsed.ts'
 import { Failure } from '../shared/failures.ts'
 import { ensureRecord } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
@@ -20,7 +21,7 @@ export const register: Step<'register'> = async (run, ports, ctx) => {
   // A copy has no parent that would tell it from Nova's own image, should the answer of the next call be lost.
   if (road === 'copy') await ports.images.setProperties(wish.image, { [properties.road]: road }, ctx.signal)
   await ports.images.ensureLocation(wish.image, locationUrl(fsid, volume), disk.sizeBytes, ctx.signal)
-  const usableMs = ctx.clock.nowMs() - wish.requestedAtMs
+  const usableMs = elapsedMs(wish.requestedAtMs, ctx.clock.nowMs())
   return { is: 'done', next: { step: 'flatten', wish, disk, consistency, why, road, usableMs } }
 }
 

@@ -1,3 +1,4 @@
+import { elapsedMs } from '../shared/elapsed.ts'
 import { Failure } from '../shared/failures.ts'
 import { guestOf, instanceLease, isThawed, release } from '../shared/freeze.ts'
 import { isOff } from '../shared/server-state.ts'
@@ -77,7 +78,7 @@ async function thawNow({ wish }: MessageOf<'snapshot'>, freeze: Frozen, ports: P
   // If it is not over, the armed thaw sees to it.
   if (isOver) await release(lease, now, ports)
   const thawedAtMs = lease?.thawed?.epoch === freeze.epoch ? lease.thawed.atMs : now
-  return thawedAtMs - freeze.askedAtMs
+  return elapsedMs(freeze.askedAtMs, thawedAtMs)
 }
 
 /** Once more at once, where that is allowed: the delivery that follows a failure can no longer vouch for the freeze. */

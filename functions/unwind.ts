@@ -1,4 +1,5 @@
 import { dropAbandonedDisk, mayStillBeRemoved } from '../shared/abandoned-disk.ts'
+import { elapsedMs } from '../shared/elapsed.ts'
 import { diskBytesOf } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
 import { glanceVolume, locationUrl, properties, sourceSnap } from '../shared/names.ts'
@@ -46,7 +47,15 @@ async function goForward(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): 
   if (road !== 'clone' && road !== 'copy' && road !== 'upload') return null
   const isElsewhere = image.locations.length > 0 && !image.locations.includes(url)
   if (isElsewhere || diskBytesOf(image) !== disk.sizeBytes) return null
-  return { step: 'flatten', wish, disk, consistency, why, road, usableMs: ctx.clock.nowMs() - wish.requestedAtMs }
+  return {
+    step: 'flatten',
+    wish,
+    disk,
+    consistency,
+    why,
+    road,
+    usableMs: elapsedMs(wish.requestedAtMs, ctx.clock.nowMs()),
+  }
 }
 
 export const handler = lambda('unwind', unwind)

@@ -1,3 +1,4 @@
+import { elapsedMs } from './elapsed.ts'
 import { show } from './names.ts'
 import type { RunRecord } from './ports/journal.ts'
 import { isRunMessage } from './run.ts'
@@ -80,7 +81,7 @@ export function view(record: RunRecord): RunView {
     steps: record.timeline.map((s) => ({
       step: s.step,
       started_at: iso(s.startedAtMs),
-      took_ms: s.endedAtMs === null ? null : s.endedAtMs - s.startedAtMs,
+      took_ms: s.endedAtMs === null ? null : elapsedMs(s.startedAtMs, s.endedAtMs),
       tries: s.tries,
       outcome: s.outcome,
       code: s.code,

@@ -54,6 +54,11 @@ describe('register', () => {
     )
   })
 
+  it('took no time at all, and not less, by a clock that is behind that of whoever took the request', async () => {
+    const { act } = inSituation({ wish: { ...tagWish, requestedAtMs: nowMs + 700 } })
+    expect(await act()).toMatchObject({ next: { usableMs: 0 } })
+  })
+
   it("makes no record in a take-over, where it is Nova's", async () => {
     const { act, calls } = inSituation({ wish: takeOverWish })
     await act()

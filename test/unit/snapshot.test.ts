@@ -66,6 +66,15 @@ describe('the snapshot of a frozen guest', () => {
     ])
   })
 
+  it('stood still for no time at all, and not for less, by a clock that is behind that of whoever froze it', async () => {
+    const askedAtMs = nowMs + 700
+    const { act } = inSituation({
+      freeze: { ...frozen, askedAtMs },
+      lease: { ...noted, freeze: { askedAtMs, isConfirmed: true, host: 'one' } },
+    })
+    expect(await act()).toMatchObject(verdict({ verdict: 'filesystem', frozenMs: 0 }))
+  })
+
   it.each(['prefer', 'require'] as const)(
     'is consistent by evidence when it was frozen before and after (%s)',
     async (policy) => {
