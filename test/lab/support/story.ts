@@ -66,9 +66,10 @@ export async function openStory(options: Omit<EngineOptions, 'projects'> = {}): 
       const look = async () => {
         const runs = await engine.journal.list(1_000)
         const ids = [...known, ...runs.flatMap((run) => [run.wish.run, run.wish.image, run.wish.instance])]
-        const found = await unaccounted(lab)
+        const isOurs = (text: string) => ids.some((id) => text.includes(id))
+        const found = await unaccounted(lab, isOurs)
         const open = runs.filter((run) => run.outcome === null).map((run) => `run ${run.wish.run} is open`)
-        return [...open, ...found.filter((line) => ids.some((id) => line.includes(id)))]
+        return [...open, ...found.filter(isOurs)]
       }
       try {
         return await waitFor('nothing is left', look, (found) => found.length === 0, settlesWithinMs)
