@@ -4,6 +4,7 @@ import type { Image } from '../ports/images.ts'
 import { type GlanceCalls, imageGone, imagePath } from './glance-calls.ts'
 import { service } from './glance-image.ts'
 import { type Answer, refusal } from './http.ts'
+import { orAbort } from './wait.ts'
 
 interface Sent {
   sizeBytes: number
@@ -24,7 +25,7 @@ export function uploads(calls: GlanceCalls) {
         return mustBe(before, measured.result())
       }
       // Glance closes a connection that stays idle, and the source may be slow to begin.
-      await measured.hasBegun
+      await orAbort(measured.hasBegun, signal, `image ${id}`)
       const answer = await put(id, measured.stream, signal)
       if (answer.status !== 204) throw await refused(id, answer, signal)
       return mustBe(await found(id, signal), measured.result())

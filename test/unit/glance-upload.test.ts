@@ -50,3 +50,17 @@ test('an upload is not begun before its first byte is there', async () => {
   expect(sent.sizeBytes).toBe(bytes.length)
   expect(order).toEqual(['first byte', 'request'])
 })
+
+test('an upload whose source never begins ends with its caller', async () => {
+  const never = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => undefined) })
+  const calls: GlanceCalls = {
+    find: async () => queued,
+    patch: () => Promise.reject(new Error('nothing is changed here')),
+    send: () => Promise.reject(new Error('nothing is asked for here')),
+  }
+  const caller = new AbortController()
+  const uploaded = uploads(calls)(queued.id, never, caller.signal)
+  await setImmediate()
+  caller.abort()
+  await expect(uploaded).rejects.toMatchObject({ code: 'TIMEOUT' })
+})
