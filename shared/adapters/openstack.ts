@@ -9,6 +9,9 @@ const ordinaryMs = 30_000
 /**
  * Calls to one OpenStack service with a token. A 401 means that the token is too old (or that the service's middleware
  * thinks so): a new one, and once more. Refused again, it is not the token.
+ *
+ * A 500 may be the token as well: one that was revoked is believed by a service's middleware for another five minutes, and not by
+ * those that the service asks with it (Nova, Neutron). The next try comes with a new one.
  */
 export function openstack(identity: Identity, service: Service, base: (signal: AbortSignal) => Promise<string>): Send {
   return async function send(call) {
@@ -21,6 +24,7 @@ export function openstack(identity: Identity, service: Service, base: (signal: A
       return { ...answer, token }
     }
     const first = await once()
+    if (first.status === 500) identity.forget(first.token)
     if (first.status !== 401) return first
     identity.forget(first.token)
     // a stream that was read cannot be sent again
