@@ -10,7 +10,7 @@ import { checkTokens, signIn } from './keystone.ts'
 import { secretUuid } from './libvirt.ts'
 import { databaseUrl, emptyDatabase } from './mariadb.ts'
 import type { Part } from './part.ts'
-import { host, hypervisor, ports, region, urls } from './ports.ts'
+import { host, hypervisor, ports, urls } from './ports.ts'
 import { isConsumed } from './rabbitmq.ts'
 import { answers } from './ready.ts'
 
@@ -66,8 +66,8 @@ const conf = (onHost: string): Ini => ({
   service_user: { send_service_user_token: true, ...signIn('nova') },
   placement: signIn('placement'),
   neutron: signIn('neutron'),
-  // Nova looks for Glance in the catalogue, internal before public: the one that shows locations. A story may bring a region of its own.
-  glance: { region_name: region },
+  // Nova looks for Glance in the catalogue, internal before public: the one that shows locations.
+  glance: {},
   conductor: { workers: 1 },
   scheduler: { workers: 1 },
   filter_scheduler: { enabled_filters: 'ComputeFilter,ComputeCapabilitiesFilter,ImagePropertiesFilter' },
