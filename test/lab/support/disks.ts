@@ -1,3 +1,5 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { guestWrites } from './console.ts'
 import { download } from './rest.ts'
 import type { Story } from './story.ts'
@@ -6,6 +8,8 @@ import type { Story } from './story.ts'
 
 /** Nova clones the image's volume: the disk has a parent, and Nova's own snapshot can go direct. */
 export async function bootOnClone(story: Story, name: string, flavor?: string): Promise<string> {
+  // Nova clones no image that it once had to fetch, as from a Glance that was away: it takes its own copy for ever after.
+  rmSync(join(story.lab.folder, 'nova', 'instances', '_base'), { recursive: true, force: true })
   return bootGuest(story, name, story.lab.images.agent, flavor)
 }
 
