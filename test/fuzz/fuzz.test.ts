@@ -10,11 +10,11 @@ const round = { seed: 1, executions: 160, untilMs: Infinity }
 const search = { seed: 1, executions: 20_000, untilMs: Infinity }
 
 describe('hostile input', () => {
-  it.each(Object.entries(targets))('%s: every promise holds', async (_name, make) => {
+  it.each(Object.entries(targets))('%s: every promise holds', async (name, make) => {
     const report = await fuzz(make(), round)
     expect(report.broken).toBeNull()
-    // sixteen are all that the smallest, the rules, can be told apart by
-    expect(report.blocks).toBeGreaterThan(10)
+    // the rules are small: a round was seen to reach sixteen there
+    expect(report.blocks).toBeGreaterThan(name === 'rules' ? 10 : 20)
     expect(report.ends).toBeGreaterThan(2)
   })
 
