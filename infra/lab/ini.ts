@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /** Sections of a configuration file; the section '' stands before all others, without a head. */
@@ -10,13 +10,17 @@ export function laidOver(base: Ini, over: Ini): Ini {
   return Object.fromEntries([...sections].map((name) => [name, { ...base[name], ...over[name] }]))
 }
 
-/** Holds passwords as a rule, so only its owner may read it. */
+/**
+ * Holds passwords as a rule, so only its owner may read it. Put there whole: parts of one cluster share a file and come up beside each
+ * other, and a manager that starts while it is written finds an empty one, and no monitor in it.
+ */
 export function writeIni(path: string, ini: Ini): string {
   const text = Object.entries(ini).map(([name, options]) => {
     const lines = Object.entries(options).map(([option, value]) => `${option} = ${value}\n`)
     return `${name === '' ? '' : `[${name}]\n`}${lines.join('')}`
   })
   mkdirSync(dirname(path), { recursive: true })
-  writeFileSync(path, text.join('\n'), { mode: 0o600 })
+  writeFileSync(`${path}.new`, text.join('\n'), { mode: 0o600 })
+  renameSync(`${path}.new`, path)
   return path
 }
