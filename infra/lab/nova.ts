@@ -12,7 +12,7 @@ import { databaseUrl, emptyDatabase } from './mariadb.ts'
 import type { Part } from './part.ts'
 import { host, hypervisor, ports, urls } from './ports.ts'
 import { isConsumed } from './rabbitmq.ts'
-import { answers } from './ready.ts'
+import { answers, eventually } from './ready.ts'
 
 /** What docs/operate.md recommends: Nova's own list, and ours, so that a copy of our image does not seem to be ours. */
 const notInherited = [
@@ -135,12 +135,20 @@ function service(name: string, onHost: string, isReady: () => Promise<boolean>, 
   }
 }
 
-/** Nova schedules to a hypervisor once it is in a cell. */
+/**
+ * Nova schedules to a hypervisor once it is in a cell. `discover_hosts` finds those that have reported themselves and says nothing of
+ * others; a compute that still asks Ceph how large the pool is has not, though it is on the bus.
+ */
 const mapping: Part = {
   name: 'nova-hypervisor',
   needs: ['nova-compute'],
   async make() {
-    await manage('cell_v2', 'discover_hosts')
+    const isMapped = async () => {
+      await manage('cell_v2', 'discover_hosts')
+      return (await manage('cell_v2', 'list_hosts')).includes(hypervisor)
+    }
+    if (!(await eventually(isMapped, { withinMs: 60_000 })))
+      throw new Error(`${hypervisor} did not report itself to Nova`)
   },
 }
 
@@ -168,6 +176,8 @@ export const nova: Part[] = [
     'placement',
     'libvirt-secret',
     'glance-internal',
+    // without a manager Ceph does not say how much room a pool has
+    'ceph-mgr-x',
   ]),
   mapping,
   flavors,
