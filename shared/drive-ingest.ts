@@ -18,6 +18,12 @@ export interface Ingested {
 }
 export type IngestStep = (message: MessageOf<'ingest'>, ports: Ports, ctx: Context) => Promise<Ingested>
 
+/** What became of the notification, in words for the log, and what it failed with. */
+export interface Carried {
+  says: string
+  failure?: Failure
+}
+
 const firstPauseMs = 2_000
 const mostTries = 8
 
@@ -26,7 +32,7 @@ export async function driveIngest(
   step: IngestStep,
   ports: Ports,
   ctx: Context,
-): Promise<string> {
+): Promise<Carried> {
   let ingested: Ingested
   try {
     ingested = await step(message, ports, ctx)
@@ -39,8 +45,8 @@ export async function driveIngest(
   }
   if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
   for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
-  if (ingested.begun.length > 0) return `begun ${ingested.begun.map((b) => b.record.wish.run).join(' ')}`
-  return ingested.woken.length > 0 ? 'woken' : 'nothing to do'
+  if (ingested.begun.length > 0) return { says: `begun ${ingested.begun.map((b) => b.record.wish.run).join(' ')}` }
+  return { says: ingested.woken.length > 0 ? 'woken' : 'nothing to do' }
 }
 
 async function begin(record: RunRecord, next: Draft<'quiesce' | 'unwind'>, ports: Ports, ctx: Context): Promise<void> {
@@ -61,14 +67,14 @@ async function begin(record: RunRecord, next: Draft<'quiesce' | 'unwind'>, ports
 }
 
 /** Later, a bounded number of times; after that, or when it can never work, it is parked with what is known of it. */
-async function failed(message: MessageOf<'ingest'>, error: unknown, ports: Ports, ctx: Context): Promise<string> {
+async function failed(message: MessageOf<'ingest'>, error: unknown, ports: Ports, ctx: Context): Promise<Carried> {
   const failure =
     error instanceof Failure
       ? error
       : new Failure('UNKNOWN', error instanceof Error ? `${error.name}: ${error.message}` : String(error))
   if (failure.kind === 'retry' && message.tries + 1 < mostTries) {
     await ports.queue.send({ ...message, tries: message.tries + 1 }, firstPauseMs * 2 ** message.tries)
-    return `again later: ${failure.code}`
+    return { says: 'again later', failure }
   }
   const body = JSON.stringify(message)
   await ports.journal.park({
@@ -78,7 +84,7 @@ async function failed(message: MessageOf<'ingest'>, error: unknown, ports: Ports
     words: failure.words,
     body,
   })
-  return `parked: ${failure.code}`
+  return { says: 'parked', failure }
 }
 
 function idOf({ heard }: MessageOf<'ingest'>, body: string): string {

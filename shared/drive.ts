@@ -28,10 +28,14 @@ import type { Context, Ended, Outcome, Ports, Step } from './step.ts'
  * - after send: the message that comes again is stale and is dropped
  * Nothing is acknowledged before the next message is with the queue. What the queue itself loses, the sweep sends again.
  */
-export type Delivery =
+export type Delivery = (
   | { is: 'acknowledged'; because: 'moved on' | 'again later' | 'ended' | 'parked' | 'stale' }
   /** left in the queue: another delivery is at it, or took over from us */
   | { is: 'left'; because: 'busy' | 'fenced' }
+) & {
+  /** what the step failed with, so that the log says it where it says that the run was tried again, diverted, undone or parked */
+  failure?: Failure
+}
 
 export interface DriveContext extends Context {
   /** a fencing token for this delivery */
@@ -70,14 +74,17 @@ export async function drive<S extends RunStep>(
   const mayAct = () => ctx.clock.nowMs() < (held.record.claim?.untilMs ?? 0)
   const acted = await act(message, step, held, fenced(ports, mayAct), { ...ctx, signal }).finally(stop)
 
+  const why = 'failure' in acted ? { failure: acted.failure } : {}
+
   const noted = await ports.journal.save(settleOrPark(held.record, run, acted, ctx))
   if (!noted) {
     await thawUnexpected(run, ports)
-    return { is: 'left', because: 'fenced' }
+    return { is: 'left', because: 'fenced', ...why }
   }
-  if (noted.outcome !== null) return { is: 'acknowledged', because: noted.outcome === 'parked' ? 'parked' : 'ended' }
+  if (noted.outcome !== null)
+    return { is: 'acknowledged', because: noted.outcome === 'parked' ? 'parked' : 'ended', ...why }
   await ports.queue.send(noted.message, Math.max(0, noted.dueAtMs - ctx.clock.nowMs()))
-  return { is: 'acknowledged', because: noted.message.step === run.step ? 'again later' : 'moved on' }
+  return { is: 'acknowledged', because: noted.message.step === run.step ? 'again later' : 'moved on', ...why }
 }
 
 type Acted = { outcome: Outcome<RunStep> } | { failure: Failure }

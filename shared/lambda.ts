@@ -31,14 +31,14 @@ const earlyMs = 300
 export function lambda<S extends RunStep>(name: S, step: Step<S>): Handler {
   return worker(name, async (message, ports, ctx) => {
     const delivery = await drive(message, step, ports, ctx)
-    return { isDone: delivery.is === 'acknowledged', says: delivery.because }
+    return { ...delivery, isDone: delivery.is === 'acknowledged', says: delivery.because }
   })
 }
 
 export function lambdaIngest(step: IngestStep): Handler {
   return worker('ingest', async (message, ports, ctx) => ({
+    ...(await driveIngest(message, step, ports, ctx)),
     isDone: true,
-    says: await driveIngest(message, step, ports, ctx),
   }))
 }
 
@@ -88,9 +88,16 @@ function theWorld(): World {
   return world
 }
 
+/** What the log says of a delivery, and whether the queue is rid of it. */
+interface Delivered {
+  isDone: boolean
+  says: string
+  failure?: Failure
+}
+
 function worker<S extends Message['step']>(
   name: S,
-  deliver: (message: MessageOf<S>, ports: Ports, ctx: DriveContext) => Promise<{ isDone: boolean; says: string }>,
+  deliver: (message: MessageOf<S>, ports: Ports, ctx: DriveContext) => Promise<Delivered>,
 ): Handler {
   async function one(record: SQSRecord, lambdaContext: LambdaContext): Promise<boolean> {
     const startedAtMs = preciseNowMs()
@@ -115,8 +122,10 @@ function worker<S extends Message['step']>(
       jitter: Math.random(),
       keepAlive,
     }
-    const { isDone, says } = await deliver(parsed.message, ports, ctx)
-    log({ step: name, ...idsOf(parsed.message), says, started_ms: startedAtMs, ms: preciseNowMs() - startedAtMs })
+    const { isDone, says, failure } = await deliver(parsed.message, ports, ctx)
+    const why = failure ? sayError(failure) : {}
+    const tookMs = preciseNowMs() - startedAtMs
+    log({ step: name, ...idsOf(parsed.message), says, ...why, started_ms: startedAtMs, ms: tookMs })
     return isDone
   }
 
@@ -199,7 +208,11 @@ function idsOf(message: Message): Record<string, unknown> {
 }
 
 function sayError(error: unknown): { code: string; words: string } {
-  if (error instanceof Failure) return { code: error.code, words: error.words }
+  if (error instanceof Failure) {
+    const { code, words, cause } = error
+    // a bug of ours: the journal has its words, the log says where it happened
+    return { code, words: code === 'UNKNOWN' && cause instanceof Error ? (cause.stack ?? words) : words }
+  }
   return { code: 'UNKNOWN', words: error instanceof Error ? (error.stack ?? error.message) : String(error) }
 }
 

@@ -40,7 +40,7 @@ beforeAll(async () => {
   proxy = echoingProxy(canaries, (_service, method, path, nth) => {
     // one run is refused for good, in the middle; everywhere else an answer is lost now and then, and asked for again
     if (path.endsWith('/clone')) return clones++ === 0 ? 400 : null
-    return (method === 'GET' || path.endsWith('/auth/tokens')) && nth % 4 === 0 ? 502 : null
+    return (method === 'GET' || path.endsWith('/auth/tokens')) && nth % 6 === 0 ? 502 : null
   })
   session = await throughProxy()
   runs = await replay(events(), session, defaultRules)

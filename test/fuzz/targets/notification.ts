@@ -35,17 +35,25 @@ export function notificationTarget(hear = trueHear): Target {
       holds(isTaken, 'the first queue would not take it')
       const world = theWorld()
       const { ports, settings, clock, store } = world
-      const says = await driveIngest(first, ingest, ports, { clock, settings, signal: new AbortController().signal })
-      holds(!says.includes('UNKNOWN'), `ingest: ${store.parked().at(-1)?.words}`)
+      const { says, failure } = await driveIngest(first, ingest, ports, {
+        clock,
+        settings,
+        signal: new AbortController().signal,
+      })
+      holds(failure?.code !== 'UNKNOWN', `ingest: ${store.parked().at(-1)?.words}`)
       for (const { wish, outcome } of store.runs().filter((run) => run.outcome === null)) {
         const server = world.servers.get(wish.instance)
         holds(server?.project === wish.project, `run ${wish.run} (${outcome}) of ${wish.project} is of another project`)
         const image = world.glance.images.get(wish.image)
         holds(!image || image.owner === wish.project, `run ${wish.run} has the image of ${image?.owner}`)
       }
-      return heard.is === 'unreadable' ? heard.why.slice(0, 80) : says.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, 'RUN')
+      return heard.is === 'unreadable' ? heard.why.slice(0, 80) : shapeOf(says, failure?.code)
     },
   }
+}
+
+function shapeOf(says: string, code = ''): string {
+  return `${says.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, 'RUN')} ${code}`
 }
 
 /** A server with tags and a queued image of Nova's, and another project's. */
