@@ -31,6 +31,11 @@ export function takeOverRun(image: string): string {
   return uuidv5(`take-over/${image}`)
 }
 
+/** A policy's event is one wish: the time is Nova's, of the notification. */
+export function policyRun(instance: string, action: string, atMs: number): string {
+  return uuidv5(`${instance}/policy/${action}/${atMs}`)
+}
+
 /** What stands in the journal for a wish that came in another project's name. */
 export function refusedRun(run: string, project: string): string {
   return uuidv5(`${run}/refused/${project}`)
@@ -86,6 +91,11 @@ export function imageName(wanted: string): string {
   return glanceText(clean) || 'snapshot'
 }
 
+/** A colon is a separator to too many who read names. */
+export function timeInName(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 19).replaceAll(':', '')
+}
+
 export const propertyPrefix = 'rbdsnap_'
 
 /** The properties that say on the image what was done; Horizon's users look there. */
@@ -97,6 +107,8 @@ export const properties = {
   usableMs: 'rbdsnap_usable_ms',
   road: 'rbdsnap_road',
   reason: 'rbdsnap_reason',
+  /** the action whose policy made it: what is kept and what is not is counted among these (shared/retention.ts) */
+  policy: 'rbdsnap_policy',
   /** the image's owner had protected it before we came: it stays protected */
   ownerProtected: 'rbdsnap_owner_protected',
 } as const

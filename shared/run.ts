@@ -19,6 +19,8 @@ export type QuiescePolicy = z.infer<typeof quiescePolicy>
 const trigger = z.discriminatedUnion('is', [
   z.object({ is: z.literal('tag'), tag: text, epoch: z.number() }),
   z.object({ is: z.literal('take-over') }),
+  /** `atMs`: of the event, as Nova says it */
+  z.object({ is: z.literal('policy'), action: text, atMs: ms }),
 ])
 
 /** Who wants what; fixed when the run is reserved. */
@@ -67,7 +69,18 @@ const snapshot = z.object({ ...envelope, step: z.literal('snapshot'), ...taken }
 const clone = z.object({ ...envelope, step: z.literal('clone'), ...snapped })
 const register = z.object({ ...envelope, step: z.literal('register'), ...snapped, road })
 const flatten = z.object({ ...envelope, step: z.literal('flatten'), ...snapped, road, usableMs: ms })
-const cleanup = z.object({ ...envelope, step: z.literal('cleanup'), ...snapped, road, usableMs: ms })
+const outdated = z.object({ image: uuid, run: uuid })
+export type Outdated = z.infer<typeof outdated>
+
+const cleanup = z.object({
+  ...envelope,
+  step: z.literal('cleanup'),
+  ...snapped,
+  road,
+  usableMs: ms,
+  /** older images of the policy, noted before they are removed; everything else is done then */
+  outdated: z.optional(z.array(outdated)),
+})
 const fallback = z.object({
   ...envelope,
   step: z.literal('fallback'),

@@ -4,6 +4,7 @@ import type { Image, ImageRecord, Images } from '../ports/images.ts'
 import { type Change, glanceCalls, type GlanceCalls, imageGone, imagePath, pointer } from './glance-calls.ts'
 import { pageShape, service, toImage } from './glance-image.ts'
 import { locations } from './glance-location.ts'
+import { removal } from './glance-removal.ts'
 import { uploads } from './glance-upload.ts'
 import { type Answer, decode, refusal } from './http.ts'
 import type { Identity } from './keystone.ts'
@@ -88,6 +89,8 @@ export function glance(identity: Identity, options: GlanceOptions = {}): Images 
         signal,
       )
     },
+
+    ensureAbsent: removal(calls),
 
     async ensureQueuedAbsent(id, signal) {
       const image = await calls.find(id, signal)

@@ -65,6 +65,14 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
       return toServer(server)
     },
 
+    async bears(instance, tag, signal) {
+      const what = `tag ${tag} of instance ${instance}`
+      const answer = await send({ what, method: 'GET', path: tagPath(instance, tag), headers, signal })
+      if (answer.status === 204) return true
+      if (answer.status === 404) return false
+      throw refusal(service, what, answer)
+    },
+
     async tagged(tag, signal) {
       const what = `servers tagged ${tag}`
       const servers = await allPages(what, async (marker) => {
@@ -84,14 +92,16 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
 
     async ensureTagAbsent(instance, tag, signal) {
       const what = `tag ${tag} of instance ${instance}`
-      const path = `/servers/${encodeURIComponent(instance)}/tags/${encodeURIComponent(tag)}`
-      const answer = await send({ what, method: 'DELETE', path, headers, signal })
+      const answer = await send({ what, method: 'DELETE', path: tagPath(instance, tag), headers, signal })
       if (answer.status === 204 || answer.status === 404) return
       // 409: not in this state of the instance (nova/api/openstack/compute/server_tags.py); it may leave it again
       throw refusal(service, what, answer, { 409: 'NOVA_UNREACHABLE' })
     },
   }
 }
+
+const tagPath = (instance: string, tag: string) =>
+  `/servers/${encodeURIComponent(instance)}/tags/${encodeURIComponent(tag)}`
 
 function toServer(s: z.infer<typeof serverShape>): Server {
   return {

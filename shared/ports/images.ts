@@ -6,6 +6,8 @@ export interface Image {
     'queued' | 'saving' | 'importing' | 'active' | 'deactivated' | 'killed' | 'deleted' | 'pending_delete' | 'uploading'
   owner: string
   isProtected: boolean
+  /** seen by its project alone; false also when Glance does not say */
+  isPrivate: boolean
   sizeBytes: number | null
   /** of the disk in the image, where Glance has read it: an upload's */
   virtualSizeBytes: number | null
@@ -25,6 +27,8 @@ export interface ImageRecord {
   minDiskGib: number
   properties: Record<string, string>
 }
+
+export type Removal = { is: 'absent' } | { is: 'kept'; why: string }
 
 export interface Images {
   find(id: string, signal: AbortSignal): Promise<Image | null>
@@ -58,6 +62,12 @@ export interface Images {
   setProtected(id: string, isProtected: boolean, signal: AbortSignal): Promise<void>
   setProperties(id: string, properties: Record<string, string>, signal: AbortSignal): Promise<void>
   removeProperties(id: string, names: string[], signal: AbortSignal): Promise<void>
+
+  /**
+   * Deletes an active image that this run made, with its data; gone already is absent. What its owner protected or gave to others, what
+   * is in use, and what is not of this run is kept, and why is said.
+   */
+  ensureAbsent(id: string, made: { run: string; owner: string }, signal: AbortSignal): Promise<Removal>
 
   /** Deletes a record while it is still queued. An active one stays: CEPH_BUSY is not ours to answer, it is kept and said. */
   ensureQueuedAbsent(id: string, signal: AbortSignal): Promise<'absent' | 'kept'>

@@ -65,6 +65,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       const made: FakeRecord = {
         status: 'queued',
         isProtected: false,
+        isPrivate: true,
         sizeBytes: null,
         virtualSizeBytes: null,
         checksum: null,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Failure, type FailureCode } from '../../shared/failures.ts'
 import { properties as ours, propertyPrefix } from '../../shared/names.ts'
 import type { Images } from '../../shared/ports/images.ts'
+import { whatKeeps } from '../../shared/retention.ts'
 import { heeding } from './heed.ts'
 import { GlanceError, wholeOf, type Glance } from './glance.ts'
 import { fakeWire, type Wire } from './wire.ts'
@@ -114,6 +115,20 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
         const image = get(id)
         for (const name of names) delete image.properties[name]
       })
+    },
+
+    async ensureAbsent(id, made) {
+      const image = glance.images.get(id)
+      if (!image) return { is: 'absent' }
+      const why = whatKeeps(image, made)
+      if (why !== null) return { is: 'kept', why }
+      try {
+        request(() => glance.delete(me, id))
+      } catch (error) {
+        if (!(error instanceof GlanceError)) throw error
+        return { is: 'kept', why: `Glance answered ${error.status}: ${error.message}` }
+      }
+      return { is: 'absent' }
     },
 
     async ensureQueuedAbsent(id) {

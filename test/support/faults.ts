@@ -99,6 +99,7 @@ const looksFirst = new Set([
   'volumes.ensureCopy',
   'volumes.flatten',
   'images.claim',
+  'images.ensureAbsent',
   'images.ensureQueuedAbsent',
   'images.ensureLocation',
 ])

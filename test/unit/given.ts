@@ -65,6 +65,7 @@ export function image(more: Partial<Image> = {}): Image {
     status: 'queued',
     owner: project,
     isProtected: false,
+    isPrivate: true,
     sizeBytes: null,
     virtualSizeBytes: null,
     checksum: null,

@@ -12,6 +12,7 @@ const queued: Image = {
   owner: 'tenant',
   status: 'queued',
   isProtected: false,
+  isPrivate: true,
   sizeBytes: null,
   virtualSizeBytes: null,
   checksum: null,
