@@ -43,8 +43,8 @@ export async function driveIngest(
     if (next) await begin(record, next, ports, ctx)
     else await ports.queue.send(record.message)
   }
-  if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
   for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
+  if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
   if (ingested.begun.length > 0) return { says: `begun ${ingested.begun.map((b) => b.record.wish.run).join(' ')}` }
   return { says: ingested.woken.length > 0 ? 'woken' : 'nothing to do' }
 }

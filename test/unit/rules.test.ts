@@ -44,6 +44,7 @@ describe('the rules', () => {
       decision: 'ignore',
       rule: null,
       reason: 'no rule matches',
+      policy: null,
     })
   })
 
