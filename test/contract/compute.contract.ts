@@ -75,6 +75,13 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       expect(await compute.tagged(`snapshot:${randomUUID()}`, patient())).toEqual([])
     })
 
+    it('says whether exactly that tag is on a server, and no for a server that is gone', async () => {
+      const { id } = await world.makeServer(['snapshot-on:power_off'])
+      expect(await compute.bears(id, 'snapshot-on:power_off', patient())).toBe(true)
+      expect(await compute.bears(id, 'snapshot-on:power', patient())).toBe(false)
+      expect(await compute.bears(randomUUID(), 'snapshot-on:power_off', patient())).toBe(false)
+    })
+
     it('removes one tag and no other; twice is once', async () => {
       const { id } = await world.makeServer(['gold', 'snapshot'])
       await compute.ensureTagAbsent(id, 'snapshot', patient())
@@ -102,6 +109,8 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       const { id } = await world.makeServer(['snapshot'])
       world.answer(403)
       await expectFailure(compute.find(id, patient()), 'NOVA_REFUSED', /403/)
+      world.answer(403)
+      await expectFailure(compute.bears(id, 'snapshot', patient()), 'NOVA_REFUSED', /403/)
       world.answer(409)
       await expectFailure(compute.ensureTagAbsent(id, 'snapshot', patient()), 'NOVA_UNREACHABLE', /409/)
       world.answer(500)

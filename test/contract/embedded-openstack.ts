@@ -123,6 +123,14 @@ export function imagesWorld(cloud: Cloud): ImagesWorld {
       ]
       await service.patch(admin, id, changes, 'internal')
     },
+    async share(id) {
+      await service.patch(admin, id, [{ op: 'replace', path: '/visibility', value: 'shared' }], 'internal')
+    },
+    async use(id) {
+      const child = { pool: 'vms', image: randomUUID() }
+      cluster.clone({ pool: 'images', image: id, snap: 'snap' }, child)
+      return { release: async () => cluster.remove(child.pool, child.image) }
+    },
     hideLocations: (isHidden) => service.set({ showLocations: { public: !isHidden, internal: !isHidden } }),
     withLocationApi(isOffered) {
       service.set({ hasLocationApi: isOffered })

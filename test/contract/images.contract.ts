@@ -33,6 +33,10 @@ export interface ImagesWorld {
   remove(id: string): Promise<void>
   /** somebody else registers the image's bytes, as Nova does */
   activate(id: string): Promise<void>
+  /** its owner lets other projects see it */
+  share(id: string): Promise<void>
+  /** somebody's disk is a clone of it */
+  use(id: string): Promise<{ release: () => Promise<void> }>
   close(): Promise<void>
 
   /** Glance hides locations from everybody */
@@ -438,6 +442,83 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
           (is) => is,
         )
       })
+    })
+
+    describe('removing an active image', () => {
+      async function made(): Promise<{ id: string; of: { run: string; owner: string } }> {
+        const { id, owner, properties } = await queued()
+        const { url, sizeBytes } = await world.makeVolume(id)
+        await images.ensureLocation(id, url, sizeBytes, patient())
+        return { id, of: { run: properties['rbdsnap_run'] ?? '', owner } }
+      }
+      const kept = (why: RegExp) => ({ is: 'kept', why: expect.stringMatching(why) as string })
+
+      it('of this run removes it and its data; twice is once', async () => {
+        const { id, of } = await made()
+        expect(await images.ensureAbsent(id, of, patient())).toEqual({ is: 'absent' })
+        expect(await world.show(id)).toBeNull()
+        expect(await world.volumeExists(id)).toBe(false)
+        expect(await images.ensureAbsent(id, of, patient())).toEqual({ is: 'absent' })
+      })
+
+      it('of another run, or of another project, keeps it and says so', async () => {
+        const { id, of } = await made()
+        const ofRun = await images.ensureAbsent(id, { ...of, run: randomUUID() }, patient())
+        expect(ofRun).toEqual(kept(/mark of run/))
+        const ofProject = await images.ensureAbsent(id, { ...of, owner: world.otherProject }, patient())
+        expect(ofProject).toEqual(kept(/belongs to project/))
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+      })
+
+      it('that is protected keeps it and says so', async () => {
+        const { id, of } = await made()
+        await images.setProtected(id, true, patient())
+        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/protected/))
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+        await images.setProtected(id, false, patient())
+      })
+
+      it('that its owner had protected himself keeps it, also while it is not', async () => {
+        const { id, of } = await made()
+        await images.setProperties(id, { rbdsnap_owner_protected: 'true' }, patient())
+        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/protected/))
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+      })
+
+      it('that its owner shares keeps it and says so', async () => {
+        const { id, of } = await made()
+        await world.share(id)
+        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/shares/))
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+      })
+
+      it('that is in use keeps it whole and says so, and removes it when it is used no more', async () => {
+        const { id, of } = await made()
+        const user = await world.use(id)
+        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/409.*in use/))
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+        expect(await world.volumeExists(id)).toBe(true)
+        await user.release()
+        expect(await images.ensureAbsent(id, of, patient())).toEqual({ is: 'absent' })
+      })
+
+      it('that is not active yet keeps it', async () => {
+        const { id, owner, properties } = await queued()
+        const of = { run: properties['rbdsnap_run'] ?? '', owner }
+        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/queued/))
+        expect(await world.show(id)).toMatchObject({ status: 'queued' })
+      })
+
+      for (const when of ['before', 'after'] as const) {
+        it(`whose answer is lost ${when} the effect is removed at the end`, async (test) => {
+          if (!world.cutOff) return test.skip('this world has no cutOff')
+          const { id, of } = await made()
+          world.cutOff('DELETE', when)
+          const again = () => images.ensureAbsent(id, of, patient())
+          expect(await untilDone(again, ({ is }) => is === 'absent')).toEqual({ is: 'absent' })
+          expect(await world.volumeExists(id)).toBe(false)
+        })
+      }
     })
 
     describe('removing a record', () => {

@@ -221,6 +221,18 @@ const glanceCalls: Record<string, () => Promise<Scene>> = {
       isTrue: () => row(id)?.properties['instance_uuid'] === undefined,
     }
   },
+  async ensureAbsent() {
+    const id = await ready()
+    const { a } = cloud.clusters
+    a.create('images', id, 64 * kib)
+    await a.snapCreate('images', id, 'snap')
+    a.snapProtect('images', id, 'snap')
+    await images(cloud.urls.glance).ensureLocation(id, `rbd://${a.fsid}/images/${id}/snap`, 64 * kib, signal())
+    return {
+      act: (url) => images(url).ensureAbsent(id, { run: 'r', owner: projects.tenant }, signal()),
+      isTrue: (it) => (it as { is: string }).is === (row(id) === undefined ? 'absent' : 'kept'),
+    }
+  },
   async ensureQueuedAbsent() {
     const id = queued()
     return {
@@ -242,6 +254,11 @@ const novaCalls: Record<string, () => Promise<Scene>> = {
   },
   async 'find nothing'() {
     return { act: (url) => compute(url).find(randomUUID(), signal()), isTrue: (it) => it === null }
+  },
+  async bears() {
+    const tag = randomUUID()
+    const id = await server([tag])
+    return { act: (url) => compute(url).bears(id, tag, signal()), isTrue: (it) => it === true }
   },
   async tagged() {
     const tag = randomUUID()

@@ -47,6 +47,7 @@ export function novaCalls(where: Where, identity: Identity): Calls {
   const at = { instance: ids.instance, host: null }
   return {
     find: (signal) => own.find(ids.instance, signal),
+    bears: (signal) => own.bears(ids.instance, 'snapshot-on:exists', signal),
     tagged: (signal) => own.tagged('snapshot', signal),
     ensureTagAbsent: (signal) => own.ensureTagAbsent(ids.instance, 'snapshot', signal),
     hasHeld: (signal) => pause.hasHeld(at, Date.now() + 10_000, signal),
@@ -67,6 +68,7 @@ export function glanceCalls(where: Where, identity: Identity): Calls {
     upload: (signal) => own().upload(ids.image, new Blob(['a disk']).stream(), signal),
     setProperties: (signal) => own().setProperties(ids.image, { a: 'b' }, signal),
     removeProperties: (signal) => own().removeProperties(ids.image, ['a', 'instance_uuid'], signal),
+    ensureAbsent: (signal) => own().ensureAbsent(ids.image, { run: 'r', owner: ids.project }, signal),
     ensureQueuedAbsent: (signal) => own().ensureQueuedAbsent(ids.image, signal),
   }
 }

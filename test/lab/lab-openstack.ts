@@ -149,6 +149,14 @@ export async function imagesWorld(lab: Lab): Promise<ImagesWorld> {
       ] as [string, string][]
       await must(patch(admin, glanceUrl, id, [...formats, ['/locations/-', location]]), 200)
     },
+    async share(id) {
+      await must(patch(admin, glanceUrl, id, [['/visibility', 'shared']]), 200)
+    },
+    async use(id) {
+      const child = `${pool}/${randomUUID()}`
+      await rbd(lab, 'clone', `${pool}/${id}@snap`, child)
+      return { release: async () => void (await rbd(lab, 'rm', '--no-progress', child)) }
+    },
     ...(lab.glance.public === lab.glance.internal
       ? {}
       : { hideLocations: (isHidden) => proxy.leadTo(isHidden ? lab.glance.public : lab.glance.internal) }),

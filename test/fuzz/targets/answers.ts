@@ -34,7 +34,7 @@ const rbd = ['calls', 'clone', 'copy', 'failures', 'removal', 'room', 'volumes']
   (n) => `shared/adapters/rbd-${n}.ts`,
 )
 const ceph = ['dashboard', 'facts', 'health', 'login', 'manager', 'tasks'].map((n) => `shared/adapters/ceph-${n}.ts`)
-const glance = ['glance', 'glance-calls', 'glance-image', 'glance-location', 'glance-upload']
+const glance = ['glance', 'glance-calls', 'glance-image', 'glance-location', 'glance-removal', 'glance-upload']
 
 export const keystoneTarget = (calls = keystoneCalls(where)) =>
   target(
