@@ -155,7 +155,11 @@ export async function imagesWorld(lab: Lab): Promise<ImagesWorld> {
     async use(id) {
       const child = `${pool}/${randomUUID()}`
       await rbd(lab, 'clone', `${pool}/${id}@snap`, child)
-      return { release: async () => void (await rbd(lab, 'rm', '--no-progress', child)) }
+      return {
+        async release() {
+          await rbd(lab, 'rm', '--no-progress', child)
+        },
+      }
     },
     ...(lab.glance.public === lab.glance.internal
       ? {}

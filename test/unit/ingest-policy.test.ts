@@ -1,0 +1,176 @@
+import { describe, expect, it } from 'vitest'
+import { Failure } from '../../shared/failures.ts'
+import { imageOf, policyRun } from '../../shared/names.ts'
+import { defaultRules, type Rule } from '../../shared/rules.ts'
+import { instance, nowMs, project, server } from './given.ts'
+import { begun, heard, inSituation } from './given-notifications.ts'
+
+const tag = 'snapshot-on:power_off'
+const atMs = nowMs - 1_000
+const off = (more = {}) => heard('instance.power_off.end', { atMs, ...more })
+const legacyOff = (more = {}) =>
+  off({ format: 'legacy', eventType: 'compute.instance.power_off.end', messageId: 'm-2', atMs: atMs - 24, ...more })
+const stopped = (more = {}) => server({ tags: [tag], vmState: 'stopped', ...more })
+
+describe("ingest of a policy's event", () => {
+  it('begins a run that is named by server, action and the time of the event', async () => {
+    const { act } = inSituation({ server: stopped() })
+    const run = policyRun(instance, 'power_off', atMs)
+    expect((await act(off())).begun).toMatchObject([
+      {
+        next: {
+          step: 'quiesce',
+          wish: {
+            run,
+            image: imageOf(run, 1),
+            imageName: 'vm-clone-power_off-2026-11-23T095959',
+            trigger: { is: 'policy', action: 'power_off', atMs },
+            rule: 'policy',
+          },
+        },
+      },
+    ])
+  })
+
+  it.each([
+    'instance.pause.end',
+    'instance.suspend.end',
+    'instance.soft_delete.end',
+    'instance.shelve.start',
+    'instance.exists',
+  ])('serves %s', async (event) => {
+    const action = event.split('.')[1] ?? ''
+    const { act } = inSituation({ server: server({ tags: [`snapshot-on:${action}`] }) })
+    expect((await act(heard(event))).begun).toHaveLength(1)
+  })
+
+  it('asks Nova for the one tag, and nobody for anything else, when the server has no policy', async () => {
+    const { act, calls, records } = inSituation({ server: server({ tags: ['snapshot-on:exists'] }) })
+    expect(await act(off())).toEqual({ begun: [], woken: [] })
+    expect(calls.filter((call) => !call.startsWith('journal'))).toEqual([`nova.bears ${instance} ${tag}`])
+    expect(records.size).toBe(0)
+  })
+
+  it.each(['instance.power_off.start', 'instance.power_on.end', 'instance.lock'])(
+    'asks nobody at %s',
+    async (event) => {
+      const { act, calls } = inSituation({ server: stopped() })
+      expect(await act(heard(event))).toEqual({ begun: [], woken: [] })
+      expect(calls).toEqual([])
+    },
+  )
+
+  it('is one run in both formats, whichever comes first', async () => {
+    for (const twins of [
+      [off(), legacyOff()],
+      [legacyOff(), off()],
+    ]) {
+      const { act, records } = inSituation({ server: stopped() })
+      for (const twin of twins) await act(twin)
+      expect(records.size).toBe(1)
+    }
+  })
+
+  it('is one run when it is delivered twice, and goes on where a delivery died after the reservation', async () => {
+    const situation = inSituation({ server: stopped() })
+    const { begun: first } = await situation.act(off())
+    expect((await situation.act(off())).begun).toHaveLength(1)
+    const moved = { ...first[0]!.record, hop: 3 }
+    const later = inSituation({ server: stopped(), journal: [moved] })
+    expect((await later.act(off())).begun).toEqual([])
+    expect(later.records.size).toBe(1)
+  })
+
+  it('is another run when the action comes again later, and none when an older event comes after a newer one', async () => {
+    const { act, records } = inSituation({ server: stopped() })
+    await act(off({ atMs: nowMs - 13_000 }))
+    await act(off({ atMs: nowMs, messageId: 'm-3' }))
+    await act(off({ atMs: nowMs - 60_000, messageId: 'm-4' }))
+    expect([...records.values()].map(({ wish }) => wish.trigger)).toMatchObject([
+      { atMs: nowMs - 13_000 },
+      { atMs: nowMs },
+    ])
+  })
+
+  it('from a host whose clock is ahead does not shut out what comes after it', async () => {
+    const { act, records, clock } = inSituation({ server: stopped() })
+    await act(off({ atMs: nowMs + 3_600_000 }))
+    clock.ms = nowMs + 20_000
+    await act(off({ atMs: nowMs + 20_000, messageId: 'm-3' }))
+    expect(records.size).toBe(2)
+  })
+
+  it.each(['deleting', 'rebuilding', 'shelving_offloading'])(
+    'begins nothing while Nova takes the disk away (%s)',
+    async (taskState) => {
+      const { act, records } = inSituation({ server: stopped({ taskState }) })
+      expect(await act(off())).toEqual({ begun: [], woken: [] })
+      expect(records.size).toBe(0)
+    },
+  )
+
+  it('begins nothing when the tag went between two questions, or the server did', async () => {
+    for (const found of [server({ tags: [] }), null]) {
+      const { act, records } = inSituation({ server: found, bears: true })
+      expect(await act(off())).toEqual({ begun: [], woken: [] })
+      expect(records.size).toBe(0)
+    }
+  })
+
+  it("of another project than Nova's is noted, and shuts the genuine one out neither by its run nor by its time", async () => {
+    const { act, records } = inSituation({ server: stopped() })
+    await act(off({ project: 'another' }))
+    await act(off())
+    expect([...records.values()].map(({ outcome, code }) => [outcome, code])).toEqual([
+      ['rejected', 'FOREIGN_PROJECT'],
+      [null, null],
+    ])
+  })
+
+  it('over the limit is turned away for all to see, once in both formats, and nothing is unwound', async () => {
+    const { act, records, only } = inSituation({ server: stopped(), count: { open: 4, since: 4 } })
+    expect((await act(off())).begun).toEqual([])
+    expect((await act(legacyOff())).begun).toEqual([])
+    expect(records.size).toBe(1)
+    expect(only()).toMatchObject({ outcome: 'rejected', code: 'LIMIT_REACHED' })
+  })
+
+  it('does not serve a pause that is our own freeze', async () => {
+    const pause = heard('instance.pause.end')
+    const given = { server: server({ tags: ['snapshot-on:pause'], vmState: 'paused' }) }
+    const byPause = inSituation({ ...given, proves: 'crash' })
+    expect((await byPause.act(pause)).begun).toEqual([])
+    expect((await inSituation(given).act(pause)).begun).toHaveLength(1)
+  })
+
+  it('that Nova cannot be asked about comes again', async () => {
+    const seeing = () => Promise.reject(new Failure('NOVA_UNREACHABLE', ''))
+    const { act } = inSituation({ server: stopped(), seeing })
+    expect(await act(off())).toMatchObject({ begun: [], failed: { code: 'NOVA_UNREACHABLE' } })
+  })
+
+  it('that is also a sign that something moved is both, and a policy that fails does not keep the sign', async () => {
+    const policy: Rule = {
+      name: 'p',
+      events: ['instance.resize_prep.start'],
+      then: 'policy',
+      quiesce: 'auto',
+      why: 'x',
+    }
+    const rules = { ...defaultRules, rules: [policy, ...defaultRules.rules] }
+    const open = await begun(heard('instance.snapshot.start', { image: '56813989-0617-48bf-bca3-9bbe9caca90f' }), 3)
+    const resized = heard('instance.resize_prep.start')
+    const given = { journal: [open], server: server({ tags: ['snapshot-on:resize_prep'] }) }
+    const both = await inSituation(given).act(resized, rules)
+    expect([both.begun.length, both.woken]).toEqual([1, [open]])
+    const seeing = () => Promise.reject(new Failure('NOVA_UNREACHABLE', ''))
+    expect(await inSituation({ ...given, seeing }).act(resized, rules)).toMatchObject({ begun: [], woken: [open] })
+  })
+
+  it('does nothing in a project whose rules ignore it first', async () => {
+    const never: Rule = { name: 'n', events: ['*'], projects: [project], then: 'ignore', quiesce: 'auto', why: 'x' }
+    const { act, calls } = inSituation({ server: stopped() })
+    await act(off(), { ...defaultRules, rules: [never, ...defaultRules.rules] })
+    expect(calls).toEqual([])
+  })
+})
