@@ -131,6 +131,47 @@ describe('the default rules', () => {
   })
 })
 
+describe('a rule for policies', () => {
+  const policy = rule({ name: 'policy', then: 'policy' })
+  const policyOf = (...rules: Rule[]) => explain(heard('instance.power_off.end'), rulesOf(...rules)).policy
+
+  it('is heard besides: the rules below it decide as if it were not there', () => {
+    const below = rule({ name: 'moves' })
+    const with_ = explain(heard('instance.power_off.end'), rulesOf(policy, below))
+    expect(with_).toMatchObject({ decision: 'note', rule: { name: 'moves' }, policy: { action: 'power_off' } })
+    const without = explain(heard('instance.power_off.end'), rulesOf(below))
+    expect({ ...with_, policy: null }).toEqual(without)
+  })
+
+  it('is not reached behind a rule that decides, and the first of two counts', () => {
+    expect(policyOf(rule({ then: 'ignore' }), policy)).toBeNull()
+    expect(policyOf(policy, { ...policy, name: 'second' })?.rule.name).toBe('policy')
+    expect(policyOf({ ...policy, projects: ['another'] })).toBeNull()
+  })
+
+  it('asks Nova for the tag where the notification carries none, and nobody where it carries others', () => {
+    const created = (tags: string[] | null) => explain(heard('instance.create.end', { tags }), rulesOf(policy)).policy
+    expect(created(null)).toMatchObject({ tag: 'snapshot-on:create' })
+    expect(created(['snapshot-on:create'])).toMatchObject({ tag: 'snapshot-on:create' })
+    expect(created(['snapshot-on:', 'snapshot-on:creat', 'snapshot-on:create '])).toBeNull()
+  })
+
+  it.each([
+    { instance: null },
+    { project: null },
+    { event: 'compute.exception' },
+    { event: 'instance.power_off.error' },
+  ])('fires at nothing that lacks what it needs: %j', (more) => {
+    expect(explain(heard('instance.power_off.end', more), rulesOf(policy)).policy).toBeNull()
+  })
+
+  it('leaves every event that the default rules note or serve to them', () => {
+    const events = defaultRules.rules.flatMap((r) => (r.then === 'policy' ? r.events : []))
+    const deciding = events.map((event) => explain(heard(event), defaultRules).rule?.name)
+    expect(new Set(deciding)).toEqual(new Set(['rest']))
+  })
+})
+
 describe('a tag', () => {
   it.each<[string, string | null | undefined]>([
     ['snapshot', null],
@@ -141,6 +182,7 @@ describe('a tag', () => {
     ['Snapshot', undefined],
     ['snapshots', undefined],
     ['snapshot-keep:3', undefined],
+    ['snapshot-on:power_off', undefined],
     [' snapshot', undefined],
   ])('%j asks for an image named %j', (tag, name) => {
     expect(tagWishes([tag])).toEqual(name === undefined ? [] : [{ is: 'tag', tag, name }])
