@@ -12,6 +12,7 @@ import { homeOf, type Context, type Ports } from './step.ts'
  * that run's mark on it, active, private and unprotected in the same project; Ceph shows nothing that hangs on it; and the server
  * says, now, that so many newer ones are enough. What is not known is kept (docs/adr/0010-retention-asks-everyone.md).
  */
+
 /** Of one run: it ends within its function's time, and the next one goes on. */
 const mostAtOnce = 10
 
@@ -79,6 +80,8 @@ export function whatKeeps(image: Image, { run, owner }: { run: string; owner: st
   if (image.owner !== owner) return `it belongs to project ${image.owner}`
   if (image.status !== 'active') return `it is ${image.status}`
   if (image.isProtected || image.properties[properties.ownerProtected] === 'true') return 'it is protected'
+  // Its owner may have added the data of another image (OSSN-0065); Glance deletes whatever an image's locations name.
+  if (image.locations.length > 1) return 'it has more than one location'
   return image.isPrivate ? null : 'its owner shares it with others'
 }
 
@@ -100,13 +103,14 @@ export async function removeOutdated(noted: Outdated[], wish: Wish, ports: Ports
   const { outdated, kept } = await findOutdated(wish, server, ports, ctx)
   const said: string[] = []
   for (const { image, run } of noted) {
+    if (kept.some((words) => words.includes(image))) continue
     const isOutdated = outdated.some((still) => still.image === image)
     const removal = isOutdated
       ? await ports.images.ensureAbsent(image, { run, owner: wish.project }, ctx.signal)
       : await whatBecameOf(image, ports, ctx)
     said.push(removal.is === 'absent' ? `removed image ${image} of the policy` : keptWords(image, removal.why))
   }
-  return [...new Set([...said, ...kept])]
+  return [...said, ...kept]
 }
 
 const keptWords = (image: string, why: string) => `image ${image} of the policy is kept: ${why}`

@@ -21,6 +21,9 @@ export interface Scenario {
 /** Nova had failed, and deleted its image, before we came to protect it. */
 export const tooLate = 'too late'
 
+/** A policy of whose event nobody heard: the older images stay. */
+export const unheard = 'active,active,active,active, images: 4'
+
 export const scenarios: Scenario[] = [
   {
     name: 'tag on a clone disk, with a freeze',

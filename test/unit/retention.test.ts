@@ -34,6 +34,7 @@ function made(
     state: state({ snaps: [{ name: 'snap', isProtected: true, children: [] }] }),
   }
 }
+const ownerProtected = (days: number) => ({ ...made(days).image.properties, [properties.ownerProtected]: 'true' })
 const clonesOf = ({ image: { id } }: Made) => ({
   name: 'snap',
   isProtected: true,
@@ -223,6 +224,8 @@ describe('retention removes no image', () => {
   it.each<[string, Made, RegExp]>([
     ['that is protected', made(2, { image: { isProtected: true } }), /it is protected/],
     ['that its owner shares', made(2, { image: { isPrivate: false } }), /shares it/],
+    ['to which data of another was added', made(2, { image: { locations: ['a', 'b'] } }), /more than one location/],
+    ['that its owner had protected', made(2, { image: { properties: ownerProtected(2) } }), /it is protected/],
     ['that has clones', hanging({ snaps: [clonesOf(made(2))] }), /clones of it/],
     ['with a snapshot of somebody', hanging({ snaps: [snap, { ...snap, name: 'his' }] }), /snapshot on its data/],
     ['that is a clone still', hanging({ parent: { pool: 'vms', image: 'a', snap: 's' } }), /hangs on a snapshot/],
