@@ -3,10 +3,11 @@ import { isPartUp, killPart, startPart } from '../../infra/lab/control.ts'
 import { evidenceOf } from '../../infra/lab/guest.ts'
 import { imageOf } from '../../shared/names.ts'
 import { bootOnClone } from './support/disks.ts'
+import { endsInOneImageOrNone } from './support/endings.ts'
 import { isWholeClone, killActiveManager, killInClone } from './support/managers.ts'
-import { ask, endOf, untilAtWork, wishOf, type Asked } from './support/moments.ts'
+import { ask, untilAtWork, wishOf, type Asked } from './support/moments.ts'
 import { openStory, type Story } from './support/story.ts'
-import { warmUp, wholeImage } from './support/take-over.ts'
+import { warmUp } from './support/take-over.ts'
 import { waitFor } from './support/wait.ts'
 
 /**
@@ -45,7 +46,7 @@ describe('the manager killed in the middle of a clone', () => {
         await revive()
       }
       await activeOnlyWhenWhole(child.image)
-      await endsInOneImageOrNone(wish)
+      await endsWell(wish)
     }
     process.stdout.write(`killed in a clone: ${left.join(', ')}\n`)
   })
@@ -56,7 +57,7 @@ describe('the manager killed in the middle of a clone', () => {
     await story.ceph.rbd('create', '--size', '1G', `${child.pool}/${child.image}`)
     await ask(story, server, wish.name)
     await activeOnlyWhenWhole(child.image)
-    const { timeline } = await endsInOneImageOrNone(wish, 'active')
+    const { timeline } = await endsWell(wish, 'active')
     expect(timeline.find(({ step }) => step === 'clone')).toMatchObject({ tries: 2, code: 'CLONE_HALF_MADE' })
   })
 })
@@ -67,7 +68,7 @@ describe('killed in the middle, and brought back', () => {
     const wish = await wishOf(story, server, 'bridge')
     process.kill(stack.pid('bridge'), 'SIGKILL')
     await ask(story, server, wish.name)
-    await endsInOneImageOrNone(wish, 'active')
+    await endsWell(wish, 'active')
   })
 
   it('the functions, at every step of one run', { timeout: 300_000 }, async () => {
@@ -77,7 +78,7 @@ describe('killed in the middle, and brought back', () => {
       await untilAtWork(story, wish, step)
       process.kill(stack.pid('functions'), 'SIGKILL')
     }
-    await endsInOneImageOrNone(wish, 'active')
+    await endsWell(wish, 'active')
   })
 
   it.each([
@@ -88,7 +89,7 @@ describe('killed in the middle, and brought back', () => {
     const wish = await ask(story, server, step)
     await untilAtWork(story, wish, step)
     await strike()
-    await endsInOneImageOrNone(wish)
+    await endsWell(wish)
   })
 })
 
@@ -110,19 +111,8 @@ async function activeOnlyWhenWhole(image: string): Promise<void> {
   expect((await evidenceOf(`${pools.images}/${image}@snap`, conf)).synced).toBeGreaterThan(0)
 }
 
-async function endsInOneImageOrNone(wish: Asked, expected?: 'active') {
-  const { images, guests, servers } = story
-  const run = await endOf(story, wish)
-  expect(['active', 'rejected'], run.reason ?? '').toContain(run.outcome)
-  if (expected) expect(run).toMatchObject({ outcome: expected })
-  const made = await images.named(wish.name)
-  expect(made).toHaveLength(run.outcome === 'active' ? 1 : 0)
-  for (const { id } of made) {
-    await wholeImage(story, id)
-    await images.delete(id)
-  }
-  expect(await guests.freezeState(server)).toBe('thawed')
-  expect((await servers.show(server)).tags).toEqual([])
-  expect(await story.leftovers()).toEqual([])
+async function endsWell(wish: Asked, expected?: 'active') {
+  const run = await endsInOneImageOrNone(story, wish, expected)
+  expect(await story.guests.freezeState(server)).toBe('thawed')
   return run
 }

@@ -164,13 +164,7 @@ describe('an engine that slept beyond its claim', () => {
   beforeAll(async () => {
     stage = await openStage()
   })
-  // after one that failed the next begins anew
-  afterEach(() => {
-    stage.traps.splice(0)
-    stage.cloud.faults.clear()
-    stage.a.wake()
-    stage.release()
-  })
+  afterEach(() => stage.reset())
   afterAll(() => stage.close())
 
   it.each(batches.map((batch) => [titleOf(batch), batch] as const))('%s', async (_, batch) => {

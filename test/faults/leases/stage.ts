@@ -57,6 +57,8 @@ export interface Stage {
   /** as the queue does when the message's time is over */
   again: (trap: Trap) => Promise<void>
   isIdle: () => boolean
+  /** Nobody is held up and the sleeper is awake, also after a case that failed: the next one begins anew. */
+  reset: () => void
   close: () => Promise<void>
 }
 
@@ -153,6 +155,10 @@ export async function openStage(): Promise<Stage> {
 
   const pumping = pump()
   const holders = () => [queue, ...guests.values()]
+  function release(): void {
+    cloud.faults.release()
+    for (const h of holders()) h.release()
+  }
   return {
     cloud,
     ports,
@@ -172,10 +178,7 @@ export async function openStage(): Promise<Stage> {
       return { instance: id, run, image: imageOf(run, 1) }
     },
     held: () => holders().reduce((sum, h) => sum + h.held(), cloud.faults.held()),
-    release() {
-      cloud.faults.release()
-      for (const h of holders()) h.release()
-    },
+    release,
     again: ({ step, body = '' }) => untilDone(step, body),
     isIdle: () =>
       state.atWork === 0 &&
@@ -183,6 +186,12 @@ export async function openStage(): Promise<Stage> {
         const messages = sqs.inspectQueue(`rbdsnap-${step}`)?.messages
         return messages?.ready.length === 0 && messages.delayed.length === 0 && messages.inflight.length === 0
       }),
+    reset() {
+      traps.splice(0)
+      cloud.faults.clear()
+      a.wake()
+      release()
+    },
     async close() {
       state.isClosed = true
       await Promise.all([pumping, a.end(), b.end()])

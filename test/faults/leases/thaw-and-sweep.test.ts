@@ -21,12 +21,7 @@ let stage: Stage
 beforeAll(async () => {
   stage = await openStage()
 })
-afterEach(() => {
-  stage.traps.splice(0)
-  stage.cloud.faults.clear()
-  stage.a.wake()
-  stage.release()
-})
+afterEach(() => stage.reset())
 afterAll(() => stage.close())
 
 const heldAre = (many: number) =>
@@ -40,6 +35,16 @@ const ended = (ids: Ids) =>
     () => `run ${ids.run} ends`,
     async () => ((await recordOf(ids))?.outcome ?? null) !== null,
   )
+/** SIGCONT, and what it had asked for goes on; it has said what became of that. */
+async function woken(step: 'thaw' | 'sweep', release: () => void): Promise<void> {
+  stage.a.said.splice(0)
+  stage.a.wake()
+  release()
+  await until(
+    () => 'the sleeper has said so',
+    () => stage.a.said.some((s) => s.step === step),
+  )
+}
 const sweepOf = (engine: 'a' | 'b') => stage[engine].deliver('sweep', JSON.stringify(sweepNow))
 
 async function told(way: string, ids: Ids, other?: Ids): Promise<void> {
@@ -86,13 +91,7 @@ describe.each(whens)('held up %s the effect', (when) => {
     await heldAre(2)
     const open = await leases.find(key)
     expect(open?.freeze).not.toBeNull()
-    stage.a.said.splice(0)
-    stage.a.wake()
-    stage.guests.get(ids.instance)?.release()
-    await until(
-      () => 'the sleeper has said so',
-      () => stage.a.said.length > 0,
-    )
+    await woken('thaw', () => stage.guests.get(ids.instance)?.release())
     expect(await leases.find(key), 'the lease of the next run was written late').toEqual(open)
     expect(stage.cloud.guests.find(ids.instance)?.isFrozen).toBe(when === 'after')
 
@@ -117,13 +116,7 @@ describe.each(whens)('held up %s the effect', (when) => {
     await sweepOf('b')
     await ended(ids)
     const before = await recordOf(ids)
-    stage.a.said.splice(0)
-    stage.a.wake()
-    stage.release()
-    await until(
-      () => 'the sleeper has said so',
-      () => stage.a.said.some((s) => s.step === 'sweep'),
-    )
+    await woken('sweep', stage.release)
     await until(() => 'nothing moves any more', stage.isIdle)
     expect(await recordOf(ids), 'the journal was written late').toEqual(before)
     await told('sweep', ids)
@@ -159,13 +152,7 @@ describe.each(whens)('held up %s the effect', (when) => {
     await ask(stage, next)
     await heldAre(2)
     const before = await recordOf(ids)
-    stage.a.said.splice(0)
-    stage.a.wake()
-    stage.release()
-    await until(
-      () => 'the sleeper has said so',
-      () => stage.a.said.some((s) => s.step === 'sweep'),
-    )
+    await woken('sweep', stage.release)
     expect(await recordOf(ids), 'the journal was written late').toEqual(before)
     await ended(next)
     expect((await recordOf(next))?.timeline.map((s) => [s.step, s.tries])).toContainEqual(['clone', 1])
