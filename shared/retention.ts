@@ -33,7 +33,9 @@ export async function findOutdated(wish: Wish, server: Server | null, ports: Por
   if ('all' in keep) return all(keep.all)
   const made = await imagesOfPolicy(wish, ports, ctx)
   if (!made.some(({ image }) => image.id === wish.image)) return all('the newest is not among them')
-  return sortOut(made.slice(keep.newest).reverse(), ports, ctx)
+  // A later event's run may have ended before this one: what this run has just made is then too many, and kept all the same.
+  const beyond = made.slice(keep.newest).filter(({ image }) => image.id !== wish.image)
+  return sortOut(beyond.reverse(), ports, ctx)
 }
 
 interface Made {
@@ -49,18 +51,22 @@ async function imagesOfPolicy(wish: Wish, ports: Pick<Ports, 'images' | 'journal
     const run = image.properties[properties.run]
     if (run === undefined || image.status !== 'active' || image.owner !== wish.project) continue
     const record = await ports.journal.find(wish.instance, run)
-    const atMs = record && madeAtMs(record, image, wish)
-    if (record && atMs !== null) made.push({ image, wish: record.wish, atMs })
+    if (record && isOfPolicy(record, image, wish)) made.push({ image, wish: record.wish, atMs: eventMs(record.wish) })
   }
   return made.sort((a, b) => b.atMs - a.atMs)
 }
 
-/** The event of the run that made the image; null when that was another policy's, or is not over: its flatten may still be to come. */
-function madeAtMs({ wish: its, outcome }: RunRecord, image: Image, wish: Wish): number | null {
-  const { trigger } = its
-  if (trigger.is !== 'policy' || wish.trigger.is !== 'policy' || trigger.action !== wish.trigger.action) return null
+/** Made by a run of the same policy that is over, or by this one: what is not over may have its flatten before it still. */
+function isOfPolicy({ wish: its, outcome }: RunRecord, image: Image, wish: Wish): boolean {
+  if (its.trigger.is !== 'policy' || wish.trigger.is !== 'policy') return false
   const isOver = outcome === 'active' || outcome === 'fallback' || its.run === wish.run
-  return isOver && its.image === image.id && its.project === wish.project ? trigger.atMs : null
+  const isSame = its.trigger.action === wish.trigger.action && its.project === wish.project
+  return isOver && isSame && its.image === image.id
+}
+
+/** No event is later than when it was heard of: a host's clock may be ahead, and what it dates would outlive all that comes after. */
+function eventMs({ trigger, requestedAtMs }: Wish): number {
+  return trigger.is === 'policy' ? Math.min(trigger.atMs, requestedAtMs) : requestedAtMs
 }
 
 async function sortOut(beyond: Made[], ports: Ports, ctx: Context): Promise<Sorted> {

@@ -26,7 +26,14 @@ function made(
 ): Made {
   const atMs = nowMs - days * dayMs
   const run = policyRun(instance, action, atMs)
-  const wish: Wish = { ...tagWish, run, image: imageOf(run, 1), trigger: { is: 'policy', action, atMs }, ...more.wish }
+  const wish: Wish = {
+    ...tagWish,
+    run,
+    image: imageOf(run, 1),
+    trigger: { is: 'policy', action, atMs },
+    requestedAtMs: atMs,
+    ...more.wish,
+  }
   const marks = { instance_uuid: instance, [properties.run]: run, [properties.policy]: action }
   return {
     record: record({ wish, outcome: 'active', ...more.run }),
@@ -106,6 +113,29 @@ describe('retention', () => {
     })
     await toTheEnd()
     expect(removed).toEqual(idsOf(two))
+  })
+
+  it('counts an event from the future as one of the moment when it was heard of, and removes nothing newer', async () => {
+    const atMs = nowMs + 3_600_000
+    const ahead = made(2, { wish: { trigger: { is: 'policy', action, atMs }, requestedAtMs: nowMs - 2 * dayMs } })
+    const { toTheEnd, removed } = inSituation({ older: [made(1), ahead] })
+    await toTheEnd()
+    expect(removed).toEqual(idsOf(ahead, made(1)))
+  })
+
+  it('never removes the image that its own run has made, in whichever order two runs of one policy end', async () => {
+    const [earlier, later] = [made(0.01, { run: { outcome: null } }), made(0, { run: { outcome: null } })]
+    const secondIsFirst = inSituation({ newest: later, older: [earlier] })
+    await secondIsFirst.toTheEnd()
+    expect(secondIsFirst.removed).toEqual([])
+    const ended = { ...later, record: { ...later.record, outcome: 'active' as const } }
+    const firstIsLast = inSituation({ newest: earlier, older: [ended] })
+    await firstIsLast.toTheEnd()
+    expect(firstIsLast.removed).toEqual([])
+    const firstIsOver = { ...earlier, record: { ...earlier.record, outcome: 'active' as const } }
+    const inOrder = inSituation({ newest: later, older: [firstIsOver] })
+    await inOrder.toTheEnd()
+    expect(inOrder.removed).toEqual(idsOf(earlier))
   })
 
   it('notes what it is about to remove before it removes any of it', async () => {
