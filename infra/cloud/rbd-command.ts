@@ -39,8 +39,8 @@ const commands: Record<string, Command> = {
     const snaps = snap ? [snap] : [...info.snaps, ...info.trashedSnaps]
     print(
       context,
-      () => childrenJson(snaps),
-      () => childrenText(snaps),
+      () => childrenJson(snaps, context.options.all),
+      () => childrenText(snaps, context.options.all),
     )
   },
   async 'snap create'(context, [spec]) {

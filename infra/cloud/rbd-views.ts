@@ -97,13 +97,18 @@ export function snapsText(info: ImageInfo): string {
   return rows.map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}\n`).join('')
 }
 
-export function childrenJson(snaps: readonly Snap[]) {
-  return snaps.flatMap((snap) => snap.children).map(({ pool, image }) => ({ pool, pool_namespace: '', image }))
+export function childrenJson(snaps: readonly Snap[], all: boolean) {
+  return childrenOf(snaps, all).map(({ pool, image, id, isInTrash }) => {
+    const child = { pool, pool_namespace: '', image }
+    return all ? { ...child, id, trash: isInTrash } : child
+  })
 }
 
-export function childrenText(snaps: readonly Snap[]): string {
-  return snaps
-    .flatMap((snap) => snap.children)
-    .map(({ pool, image }) => `${pool}/${image}\n`)
-    .join('')
+export function childrenText(snaps: readonly Snap[], all: boolean): string {
+  const line = ({ pool, image, id, isInTrash }: Child) => `${pool}/${image}${isInTrash ? ` (trash ${id})` : ''}\n`
+  return childrenOf(snaps, all).map(line).join('')
 }
+
+type Child = Snap['allChildren'][number]
+const childrenOf = (snaps: readonly Snap[], all: boolean) =>
+  snaps.flatMap((snap) => snap.allChildren).filter(({ isInTrash }) => all || !isInTrash)

@@ -202,6 +202,7 @@ export function commandWorld(cloud: Cloud): VolumesWorld {
     cutOff: (what, when) =>
       faults.add({ service: 'rbd', path: librbdCalls[what], when, does: { is: 'drop' }, times: 1 }),
     hang: () => hang(cloud, 'rbd'),
+    trash: async ({ pool, image }) => cloud.clusters.a.trash.move(pool, image, 0),
     withoutConf: () => rbdVolumes({ ...commandOf(cloud), conf: `${conf}.none` }),
     slowDown: cloud.rbd.slow,
     killGateway: async () => killChildren('flatten', 'cp'),

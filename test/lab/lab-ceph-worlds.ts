@@ -170,6 +170,9 @@ export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): P
     cutOff: (what, when) => writeFileSync(fault, `${when} ${commands[what]}\n`),
     killGateway: async () => killChildren('flatten', 'cp'),
     ...(has.ceph ? { keepsFlattens: true } : {}),
+    async trash({ pool, image }) {
+      await given.rbd('trash', 'mv', `${pool}/${image}`)
+    },
     withoutConf: () => rbdVolumes({ command: ['rbd'], conf: `${given.conf}.none`, user: given.user }),
     withSmallRole: async () => rbdVolumes({ command: ['rbd'], ...(await makeReader(given)) }),
     hang() {

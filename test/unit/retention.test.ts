@@ -38,7 +38,7 @@ function made(
   return {
     record: record({ wish, outcome: 'active', ...more.run }),
     image: image({ id: imageOf(run, 1), status: 'active', properties: marks, createdAtMs: atMs, ...more.image }),
-    state: state({ snaps: [{ name: 'snap', isProtected: true, children: [] }] }),
+    state: state({ snaps: [{ name: 'snap', isProtected: true, children: [], isUsed: false }] }),
   }
 }
 const ownerProtected = (days: number) => ({ ...made(days).image.properties, [properties.ownerProtected]: 'true' })
@@ -46,6 +46,7 @@ const clonesOf = ({ image: { id } }: Made) => ({
   name: 'snap',
   isProtected: true,
   children: [{ pool: 'vms', image: id }],
+  isUsed: true,
 })
 
 interface Situation {
@@ -250,7 +251,7 @@ describe('retention removes no image', () => {
     const one = made(2)
     return { ...one, state: more && { ...one.state!, ...more } }
   }
-  const snap = { name: 'snap', isProtected: true, children: [] }
+  const snap = { name: 'snap', isProtected: true, children: [], isUsed: false }
   it.each<[string, Made, RegExp]>([
     ['that is protected', made(2, { image: { isProtected: true } }), /it is protected/],
     ['that its owner shares', made(2, { image: { isPrivate: false } }), /shares it/],
