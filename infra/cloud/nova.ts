@@ -198,6 +198,7 @@ function fits(instance: Instance, query: URLSearchParams): boolean {
     ['project_id', instance.project],
     ['tenant_id', instance.project],
     ['user_id', instance.user],
+    ['image', instance.imageId ?? ''],
   ]
   return (
     tags.every((tag) => instance.tags.includes(tag)) &&

@@ -36,6 +36,7 @@ const outOfReach = z.object({
 })
 const shown = z.object({ server: serverShape })
 const shownOutOfReach = z.object({ server: outOfReach })
+const briefly = z.object({ servers: z.array(z.object({ id: z.string() })) })
 const listed = z.object({
   servers: z.array(z.union([serverShape, outOfReach])),
   servers_links: z.optional(z.array(z.object({ rel: z.string() }))),
@@ -71,6 +72,15 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
       if (answer.status === 204) return true
       if (answer.status === 404) return false
       throw refusal(service, what, answer)
+    },
+
+    async usesImage(image, signal) {
+      const what = `servers made from image ${image}`
+      // without soft_deleted Nova leaves out what is in the bin (nova/db/main/api.py instance_get_all_by_filters_sort)
+      const query = new URLSearchParams({ all_tenants: '1', soft_deleted: '1', limit: '1', image })
+      const answer = await send({ what, method: 'GET', path: `/servers?${query.toString()}`, headers, signal })
+      if (answer.status !== 200) throw refusal(service, what, answer)
+      return decode(briefly, service, what, answer).servers.length > 0
     },
 
     async tagged(tag, signal) {

@@ -82,6 +82,12 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       expect(await compute.bears(randomUUID(), 'snapshot-on:power_off', patient())).toBe(false)
     })
 
+    it('knows of an image whether a server of any project was made from it', async () => {
+      const { image } = await world.makeServer([])
+      expect(await compute.usesImage(image, patient())).toBe(true)
+      expect(await compute.usesImage(randomUUID(), patient())).toBe(false)
+    })
+
     it('removes one tag and no other; twice is once', async () => {
       const { id } = await world.makeServer(['gold', 'snapshot'])
       await compute.ensureTagAbsent(id, 'snapshot', patient())
@@ -111,6 +117,8 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       await expectFailure(compute.find(id, patient()), 'NOVA_REFUSED', /403/)
       world.answer(403)
       await expectFailure(compute.bears(id, 'snapshot', patient()), 'NOVA_REFUSED', /403/)
+      world.answer(403)
+      await expectFailure(compute.usesImage(randomUUID(), patient()), 'NOVA_REFUSED', /403/)
       world.answer(409)
       await expectFailure(compute.ensureTagAbsent(id, 'snapshot', patient()), 'NOVA_UNREACHABLE', /409/)
       world.answer(500)

@@ -8,6 +8,7 @@ export function fakeCompute(servers: FakeServers, onTagged: (server: Server) => 
   return heeding({
     find: async (instance) => structuredClone(servers.get(instance) ?? null),
     bears: async (instance, tag) => servers.get(instance)?.tags.includes(tag) ?? false,
+    usesImage: async (image) => [...servers.values()].some(({ baseImage }) => baseImage === image),
     tagged: async (tag) => structuredClone([...servers.values()].filter((s) => s.tags.includes(tag))),
     async ensureTagAbsent(instance, tag) {
       const server = servers.get(instance)

@@ -260,6 +260,10 @@ const novaCalls: Record<string, () => Promise<Scene>> = {
     const id = await server([tag])
     return { act: (url) => compute(url).bears(id, tag, signal()), isTrue: (it) => it === true }
   },
+  async usesImage() {
+    const image = cloud.nova.get(await server([])).imageId ?? ''
+    return { act: (url) => compute(url).usesImage(image, signal()), isTrue: (it) => it === true }
+  },
   async tagged() {
     const tag = randomUUID()
     await server([tag])

@@ -47,6 +47,7 @@ export function novaCalls(where: Where, identity: Identity): Calls {
   const at = { instance: ids.instance, host: null }
   return {
     find: (signal) => own.find(ids.instance, signal),
+    usesImage: (signal) => own.usesImage(ids.image, signal),
     bears: (signal) => own.bears(ids.instance, 'snapshot-on:exists', signal),
     tagged: (signal) => own.tagged('snapshot', signal),
     ensureTagAbsent: (signal) => own.ensureTagAbsent(ids.instance, 'snapshot', signal),

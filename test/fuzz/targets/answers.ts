@@ -46,8 +46,10 @@ export const keystoneTarget = (calls = keystoneCalls(where)) =>
 
 export const novaTarget = (calls = novaCalls(where, identity)) =>
   target('nova', ['shared/adapters/nova.ts', 'shared/adapters/guest-nova-pause.ts', ...own], calls, (request) =>
-    isBelow(request, where.nova, [`/servers/${ids.instance}`, '/servers/detail']),
+    isBelow(request, where.nova, [`/servers/${ids.instance}`, '/servers/detail', usesImage]),
   )
+
+const usesImage = `/servers?all_tenants=1&soft_deleted=1&limit=1&image=${ids.image}`
 
 export const glanceTarget = (calls = glanceCalls(where, identity)) =>
   target('glance', [...glance.map((name) => `shared/adapters/${name}.ts`), ...own], calls, (request) => {
