@@ -69,8 +69,13 @@ const snapshot = z.object({ ...envelope, step: z.literal('snapshot'), ...taken }
 const clone = z.object({ ...envelope, step: z.literal('clone'), ...snapped })
 const register = z.object({ ...envelope, step: z.literal('register'), ...snapped, road })
 const flatten = z.object({ ...envelope, step: z.literal('flatten'), ...snapped, road, usableMs: ms })
-const outdated = z.object({ image: uuid, run: uuid })
-export type Outdated = z.infer<typeof outdated>
+const older = z.object({
+  /** those that the run has removed, or could not: each is tried once */
+  done: z.array(uuid),
+  /** the one that goes next, noted before it does: no undo brings it back */
+  next: z.nullable(z.object({ image: uuid, notedAtMs: ms })),
+})
+export type Older = z.infer<typeof older>
 
 const cleanup = z.object({
   ...envelope,
@@ -78,8 +83,8 @@ const cleanup = z.object({
   ...snapped,
   road,
   usableMs: ms,
-  /** older images of the policy, noted before they are removed; everything else is done then */
-  outdated: z.optional(z.array(outdated)),
+  /** older images of the policy; everything else is done then */
+  older: z.optional(older),
 })
 const fallback = z.object({
   ...envelope,

@@ -56,6 +56,7 @@ export const imageShape = z.looseObject({
   created_at: z.string(),
   locations: z.optional(z.array(z.object({ url: z.string() }))),
   direct_url: z.optional(z.string()),
+  stores: z.optional(z.string()),
 })
 
 export const pageShape = z.object({ images: z.array(imageShape), next: z.optional(z.string()) })
@@ -73,6 +74,7 @@ export function toImage(shown: z.infer<typeof imageShape>): Image {
     checksum: shown.checksum ?? null,
     createdAtMs: Date.parse(shown.created_at),
     locations: urls(shown),
+    stores: shown.stores?.split(',').filter((store) => store !== '') ?? [],
     properties: properties(shown),
   }
 }

@@ -136,6 +136,7 @@ export function imagesWorld(cloud: Cloud): ImagesWorld {
       service.set({ hasLocationApi: isOffered })
       return glance(identity)
     },
+    slowDelete: (ms) => service.set({ deleteMs: ms }),
     limitSize: (bytes) => service.set({ imageSizeCap: bytes }),
     cutOff: (method, when) => next(method, when, { is: 'drop' }),
     answer: (status, headers = {}) =>

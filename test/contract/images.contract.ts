@@ -43,6 +43,8 @@ export interface ImagesWorld {
   hideLocations?: (isHidden: boolean) => void
   /** Glance has the location API of 2024.2; gives an adapter that has not asked yet */
   withLocationApi?: (isOffered: boolean) => Images
+  /** Glance takes that long to delete the data of an image */
+  slowDelete?: (ms: number) => void
   /** image_size_cap; 0 lifts it */
   limitSize?: (bytes: number) => void
   /** The next call with this method is cut off, before or after it took effect. */
@@ -147,7 +149,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
         await expectFailure(images.ensureQueued(made, patient()), 'IMAGE_GONE')
       })
 
-      it('is listed with its instance, newest first', async () => {
+      it('is listed with its instance and its project, newest first', async () => {
         const instance = randomUUID()
         const properties = { instance_uuid: instance, rbdsnap_run: randomUUID() }
         const older = await queued({ properties })
@@ -155,8 +157,16 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
         await new Promise((resolve) => setTimeout(resolve, 1_100))
         const newer = await queued({ properties })
         await queued()
-        const found = await images.ofInstance(instance, patient())
+        await queued({ properties, owner: world.otherProject })
+        const found = await images.ofInstance(instance, world.project, patient())
         expect(found.map((image) => image.id)).toEqual([newer.id, older.id])
+      })
+
+      it('says whether its project alone sees it', async () => {
+        const { id } = await queued()
+        expect(await images.find(id, patient())).toMatchObject({ isPrivate: true })
+        await world.share(id)
+        expect(await images.find(id, patient())).toMatchObject({ isPrivate: false })
       })
 
       it('takes and loses properties and protection; what is lost already is no matter', async () => {
@@ -445,77 +455,63 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
     })
 
     describe('removing an active image', () => {
-      async function made(): Promise<{ id: string; of: { run: string; owner: string } }> {
-        const { id, owner, properties } = await queued()
+      async function made(): Promise<string> {
+        const { id } = await queued()
         const { url, sizeBytes } = await world.makeVolume(id)
         await images.ensureLocation(id, url, sizeBytes, patient())
-        return { id, of: { run: properties['rbdsnap_run'] ?? '', owner } }
+        return id
       }
-      const kept = (why: RegExp) => ({ is: 'kept', why: expect.stringMatching(why) as string })
 
-      it('of this run removes it and its data; twice is once', async () => {
-        const { id, of } = await made()
-        expect(await images.ensureAbsent(id, of, patient())).toEqual({ is: 'absent' })
+      it('removes it and its data, once; then it is gone', async () => {
+        const id = await made()
+        expect(await images.remove(id, patient())).toEqual({ is: 'removed' })
         expect(await world.show(id)).toBeNull()
         expect(await world.volumeExists(id)).toBe(false)
-        expect(await images.ensureAbsent(id, of, patient())).toEqual({ is: 'absent' })
+        expect(await images.remove(id, patient())).toEqual({ is: 'gone' })
+        expect(await images.remove(randomUUID(), patient())).toEqual({ is: 'gone' })
       })
 
-      it('of another run, or of another project, keeps it and says so', async () => {
-        const { id, of } = await made()
-        const ofRun = await images.ensureAbsent(id, { ...of, run: randomUUID() }, patient())
-        expect(ofRun).toEqual(kept(/mark of run/))
-        const ofProject = await images.ensureAbsent(id, { ...of, owner: world.otherProject }, patient())
-        expect(ofProject).toEqual(kept(/belongs to project/))
-        expect(await world.show(id)).toMatchObject({ status: 'active' })
-      })
-
-      it('that is protected keeps it and says so', async () => {
-        const { id, of } = await made()
+      it('that is protected is refused, and the image whole', async () => {
+        const id = await made()
         await images.setProtected(id, true, patient())
-        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/protected/))
+        const why = expect.stringMatching(/403.*protected/) as string
+        expect(await images.remove(id, patient())).toEqual({ is: 'refused', why })
         expect(await world.show(id)).toMatchObject({ status: 'active' })
         await images.setProtected(id, false, patient())
       })
 
-      it('that its owner had protected himself keeps it, also while it is not', async () => {
-        const { id, of } = await made()
-        await images.setProperties(id, { rbdsnap_owner_protected: 'true' }, patient())
-        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/protected/))
-        expect(await world.show(id)).toMatchObject({ status: 'active' })
-      })
-
-      it('that its owner shares keeps it and says so', async () => {
-        const { id, of } = await made()
-        await world.share(id)
-        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/shares/))
-        expect(await world.show(id)).toMatchObject({ status: 'active' })
-      })
-
-      it('that is in use keeps it whole and says so, and removes it when it is used no more', async () => {
-        const { id, of } = await made()
+      // glance_store up to 4.5. From 4.6 on the data goes to the trash below its clones, and the answer is 204: who asks looks before.
+      it('that is in use is busy, and the image whole; it is removed when it is used no more', async () => {
+        const id = await made()
         const user = await world.use(id)
-        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/409.*in use/))
+        const why = expect.stringMatching(/409.*in use/) as string
+        expect(await images.remove(id, patient())).toEqual({ is: 'busy', why })
         expect(await world.show(id)).toMatchObject({ status: 'active' })
         expect(await world.volumeExists(id)).toBe(true)
         await user.release()
-        expect(await images.ensureAbsent(id, of, patient())).toEqual({ is: 'absent' })
+        expect(await images.remove(id, patient())).toEqual({ is: 'removed' })
       })
 
-      it('that is not active yet keeps it', async () => {
-        const { id, owner, properties } = await queued()
-        const of = { run: properties['rbdsnap_run'] ?? '', owner }
-        expect(await images.ensureAbsent(id, of, patient())).toEqual(kept(/queued/))
-        expect(await world.show(id)).toMatchObject({ status: 'queued' })
+      it('goes on when its caller has no time left: busy for who asks meanwhile, and gone in the end', async (test) => {
+        if (!world.slowDelete) return test.skip('this world has no slowDelete')
+        const id = await made()
+        world.slowDelete(1_500)
+        await expectFailure(images.remove(id, AbortSignal.timeout(300)), 'TIMEOUT')
+        world.slowDelete(0)
+        expect(await images.remove(id, patient())).toMatchObject({ is: 'busy' })
+        expect(await images.find(id, patient())).toMatchObject({ status: 'active' })
+        const again = () => images.remove(id, patient())
+        expect(await untilDone(again, ({ is }) => is === 'gone')).toEqual({ is: 'gone' })
+        expect(await world.volumeExists(id)).toBe(false)
       })
 
       for (const when of ['before', 'after'] as const) {
         it(`whose answer is lost ${when} the effect is removed at the end`, async (test) => {
           if (!world.cutOff) return test.skip('this world has no cutOff')
-          const { id, of } = await made()
+          const id = await made()
           world.cutOff('DELETE', when)
-          const again = () => images.ensureAbsent(id, of, patient())
-          expect(await untilDone(again, ({ is }) => is === 'absent')).toEqual({ is: 'absent' })
+          const again = () => images.remove(id, patient())
+          await untilDone(again, ({ is }) => is === 'removed' || is === 'gone')
           expect(await world.volumeExists(id)).toBe(false)
         })
       }

@@ -71,6 +71,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
         checksum: null,
         createdAtMs: clock.nowMs(),
         locations: [],
+        stores: [],
         properties: {},
         minDiskGib: 0,
         hasFormats: false,

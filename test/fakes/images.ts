@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { Failure, type FailureCode } from '../../shared/failures.ts'
 import { properties as ours, propertyPrefix } from '../../shared/names.ts'
 import type { Images } from '../../shared/ports/images.ts'
-import { whatKeeps } from '../../shared/retention.ts'
 import { heeding } from './heed.ts'
 import { GlanceError, wholeOf, type Glance } from './glance.ts'
 import { fakeWire, type Wire } from './wire.ts'
@@ -20,10 +19,10 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
   return heeding<Images>({
     find: async (id) => structuredClone(glance.images.get(id) ?? null),
 
-    ofInstance: async (instance) =>
+    ofInstance: async (instance, owner) =>
       structuredClone(
         [...glance.images.values()]
-          .filter((i) => i.properties['instance_uuid'] === instance)
+          .filter((i) => i.owner === owner && i.properties['instance_uuid'] === instance)
           .sort((a, b) => b.createdAtMs - a.createdAtMs),
       ),
 
@@ -117,18 +116,18 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
       })
     },
 
-    async ensureAbsent(id, made) {
-      const image = glance.images.get(id)
-      if (!image) return { is: 'absent' }
-      const why = whatKeeps(image, made)
-      if (why !== null) return { is: 'kept', why }
+    async remove(id) {
+      if (!glance.images.has(id)) return { is: 'gone' }
       try {
         request(() => glance.delete(me, id))
       } catch (error) {
         if (!(error instanceof GlanceError)) throw error
-        return { is: 'kept', why: `Glance answered ${error.status}: ${error.message}` }
+        return {
+          is: error.status === 403 ? 'refused' : 'busy',
+          why: `Glance answered ${error.status}: ${error.message}`,
+        }
       }
-      return { is: 'absent' }
+      return { is: 'removed' }
     },
 
     async ensureQueuedAbsent(id) {

@@ -170,7 +170,10 @@ const glanceCalls: Record<string, () => Promise<Scene>> = {
   async ofInstance() {
     const id = queued()
     const instance = String(row(id)?.properties['instance_uuid'])
-    return { act: (url) => images(url).ofInstance(instance, signal()), isTrue: (it) => (it as unknown[]).length === 1 }
+    return {
+      act: (url) => images(url).ofInstance(instance, projects.tenant, signal()),
+      isTrue: (it) => (it as unknown[]).length === 1,
+    }
   },
   async ensureQueued() {
     const id = randomUUID()
@@ -221,7 +224,7 @@ const glanceCalls: Record<string, () => Promise<Scene>> = {
       isTrue: () => row(id)?.properties['instance_uuid'] === undefined,
     }
   },
-  async ensureAbsent() {
+  async remove() {
     const id = await ready()
     const { a } = cloud.clusters
     a.create('images', id, 64 * kib)
@@ -229,8 +232,8 @@ const glanceCalls: Record<string, () => Promise<Scene>> = {
     a.snapProtect('images', id, 'snap')
     await images(cloud.urls.glance).ensureLocation(id, `rbd://${a.fsid}/images/${id}/snap`, 64 * kib, signal())
     return {
-      act: (url) => images(url).ensureAbsent(id, { run: 'r', owner: projects.tenant }, signal()),
-      isTrue: (it) => (it as { is: string }).is === (row(id) === undefined ? 'absent' : 'kept'),
+      act: (url) => images(url).remove(id, signal()),
+      isTrue: (it) => ['removed', 'gone'].includes((it as { is: string }).is) === (row(id) === undefined),
     }
   },
   async ensureQueuedAbsent() {

@@ -99,7 +99,6 @@ const looksFirst = new Set([
   'volumes.ensureCopy',
   'volumes.flatten',
   'images.claim',
-  'images.ensureAbsent',
   'images.ensureQueuedAbsent',
   'images.ensureLocation',
 ])

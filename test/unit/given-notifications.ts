@@ -73,7 +73,7 @@ export function inSituation(given: Situation = {}) {
         await given.finding?.()
         return shown.find((i) => i.id === id) ?? null
       },
-      ofInstance: async () => given.ofInstance ?? [queued()],
+      ofInstance: async (_instance, owner) => (given.ofInstance ?? [queued()]).filter((i) => i.owner === owner),
       claim: async (_id, { properties }) => {
         claims.push(properties)
         await given.claim?.()

@@ -71,6 +71,7 @@ export function image(more: Partial<Image> = {}): Image {
     checksum: null,
     createdAtMs: nowMs - 500,
     locations: [],
+    stores: [],
     properties: { rbdsnap_run: tagWish.run, instance_uuid: instance },
     ...more,
   }

@@ -18,6 +18,7 @@ const queued: Image = {
   checksum: null,
   createdAtMs: 0,
   locations: [],
+  stores: [],
   properties: {},
 }
 

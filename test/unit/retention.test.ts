@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { cleanup } from '../../functions/cleanup.ts'
-import { Failure } from '../../shared/failures.ts'
-import { imageOf, policyRun, properties } from '../../shared/names.ts'
+import { Failure, type FailureCode } from '../../shared/failures.ts'
+import { imageOf, locationUrl, policyRun, properties } from '../../shared/names.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import type { Image, Removal } from '../../shared/ports/images.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
@@ -13,6 +13,9 @@ import { record } from './given-record.ts'
 const action = 'power_off'
 const dayMs = 86_400_000
 const [on, keep1] = [`snapshot-on:${action}`, 'snapshot-keep:1']
+
+const fsid = '3f0d1c6e-5a7b-4c2d-9e8f-0a1b2c3d4e5f'
+const urlOf = (id: string) => locationUrl(fsid, { pool: 'images', image: id })
 
 /** The image of an event so many days ago, its run, and its data. */
 interface Made {
@@ -37,11 +40,17 @@ function made(
   const marks = { instance_uuid: instance, [properties.run]: run, [properties.policy]: action }
   return {
     record: record({ wish, outcome: 'active', ...more.run }),
-    image: image({ id: imageOf(run, 1), status: 'active', properties: marks, createdAtMs: atMs, ...more.image }),
+    image: image({
+      id: imageOf(run, 1),
+      status: 'active',
+      properties: marks,
+      locations: [urlOf(imageOf(run, 1))],
+      createdAtMs: atMs,
+      ...more.image,
+    }),
     state: state({ snaps: [{ name: 'snap', isProtected: true, children: [], isUsed: false }] }),
   }
 }
-const ownerProtected = (days: number) => ({ ...made(days).image.properties, [properties.ownerProtected]: 'true' })
 const clonesOf = ({ image: { id } }: Made) => ({
   name: 'snap',
   isProtected: true,
@@ -54,42 +63,60 @@ interface Situation {
   server?: Server | null
   newest?: Made
   removal?: (id: string) => Promise<Removal>
+  /** ids of images that a server of Nova's was made from */
+  used?: string[]
+  /** while Ceph is asked for the data of an image */
+  looking?: (id: string) => Promise<void>
 }
 
-function inSituation({ older, server: found, newest = made(0, { run: { outcome: null } }), removal }: Situation) {
+function inSituation(given: Situation) {
+  const { older, server: found, newest = made(0, { run: { outcome: null } }) } = given
   const all = [newest, ...older]
   const images = new Map(all.map((m) => [m.image.id, m.image]))
   const removed: string[] = []
   const { ports, calls } = portsOf({
     compute: {
       find: async () => (found === undefined ? server({ vmState: 'stopped', tags: [on, keep1] }) : found),
+      usesImage: async (id) => given.used?.includes(id) ?? false,
     },
     images: {
       find: async (id) => images.get(id) ?? null,
       setProperties: yes,
       // newest first, as Glance's clock has it, which is not what decides
       ofInstance: async () => [...images.values()].reverse(),
-      async ensureAbsent(id) {
-        const said = (await removal?.(id)) ?? { is: 'absent' }
-        if (said.is === 'absent') removed.push(id)
-        if (said.is === 'absent') images.delete(id)
+      async remove(id) {
+        const said = (await given.removal?.(id)) ?? { is: 'removed' }
+        if (said.is === 'removed') removed.push(id)
+        if (said.is === 'removed') images.delete(id)
         return said
       },
     },
     home: {
       ensureSnapshotAbsent: yes,
-      find: async ({ image: id }) => all.find((m) => m.image.id === id)?.state ?? null,
+      fsid: async () => fsid,
+      async find({ image: id }) {
+        await given.looking?.(id)
+        return all.find((m) => m.image.id === id)?.state ?? null
+      },
     },
     journal: { find: async (_instance, run) => all.find((m) => m.record.wish.run === run)?.record ?? null },
   })
   const first = due<'cleanup'>({ step: 'cleanup', ...snapped, wish: newest.record.wish, road: 'clone', usableMs: 900 })
+  const clock = { ms: nowMs, nowMs: () => clock.ms }
+  const once = (run = first) => cleanup(run, ports, context({}, clock))
   /** As the driver does: each message leads to the next. */
-  async function toTheEnd(run: MessageOf<'cleanup'> = first) {
-    const outcome = await cleanup(run, ports, context())
-    if (outcome.is !== 'done') return outcome
-    return cleanup(due<'cleanup'>(outcome.next), ports, context())
+  async function then(run: MessageOf<'cleanup'> = first) {
+    const outcome = await once(run)
+    if (outcome.is !== 'done') throw new Error(JSON.stringify(outcome))
+    return due<'cleanup'>(outcome.next)
   }
-  return { once: (run = first) => cleanup(run, ports, context()), toTheEnd, calls, removed, images, newest }
+  async function toTheEnd(run: MessageOf<'cleanup'> = first): Promise<Awaited<ReturnType<typeof once>>> {
+    const outcome = await once(run)
+    return outcome.is === 'done' ? toTheEnd(due<'cleanup'>(outcome.next)) : outcome
+  }
+  /** Everything but retention is done, and the first image that goes is noted. */
+  const noted = async () => then(await then())
+  return { once, then, noted, toTheEnd, calls, removed, images, newest, clock }
 }
 const idsOf = (...some: Made[]) => some.map((m) => m.image.id)
 
@@ -139,33 +166,45 @@ describe('retention', () => {
     expect(inOrder.removed).toEqual(idsOf(earlier))
   })
 
-  it('notes what it is about to remove before it removes any of it', async () => {
-    const older = made(1)
-    const { once, removed } = inSituation({ older: [older] })
-    expect(await once()).toMatchObject({
-      is: 'done',
-      next: { step: 'cleanup', outdated: [{ image: older.image.id, run: older.record.wish.run }] },
-    })
+  it('notes the image that it is about to remove before it removes it, one at a time', async () => {
+    const older = [made(1), made(2)]
+    const { then, noted, removed } = inSituation({ older })
+    const first = await noted()
+    expect(first.older).toEqual({ done: [], next: { image: older[1]?.image.id, notedAtMs: nowMs } })
     expect(removed).toEqual([])
+    const after = await then(first)
+    expect(after.older).toEqual({ done: idsOf(made(2)), next: null })
+    expect(removed).toEqual(idsOf(made(2)))
   })
 
-  it('says the same when the function died after the removal and comes again', async () => {
-    const { once, removed } = inSituation({ older: [made(1)] })
-    const noted = await once()
-    if (noted.is !== 'done') throw new Error(noted.is)
-    const again = due<'cleanup'>(noted.next)
-    const first = await once(again)
-    expect(await once(again)).toEqual(first)
+  it('asks all again directly before it asks Glance', async () => {
+    const { then, noted, calls } = inSituation({ older: [made(1)] })
+    const run = await noted()
+    calls.length = 0
+    await then(run)
+    const asked = calls.map((call) => call.split(' ')[0])
+    const all = ['nova.find', 'glance.ofInstance', 'ceph.find', 'nova.usesImage', 'glance.find', 'glance.remove']
+    expect(asked.filter((call) => call !== 'journal.find' && call !== 'ceph.fsid')).toEqual(all)
+  })
+
+  it('claims no removal that it did not see: the function died after it, or the owner was quicker', async () => {
+    const { then, noted, removed } = inSituation({ older: [made(1)] })
+    const run = await noted()
+    const [first, again] = [await then(run), await then(run)]
+    expect(first.why).toEqual([`removed image ${made(1).image.id} of the policy`])
+    expect(again).toEqual({ ...first, why: [`image ${made(1).image.id} of the policy is gone`] })
     expect(removed).toHaveLength(1)
+    const quicker = inSituation({ older: [made(1)], removal: async () => ({ is: 'gone' }) })
+    expect((await quicker.then(await quicker.noted())).why).toEqual(again.why)
   })
 
   it('comes last: nothing else of the run is asked for once it has begun', async () => {
-    const { once, calls } = inSituation({ older: [made(1)] })
-    const noted = await once()
+    const { then, toTheEnd, calls } = inSituation({ older: [made(1)] })
+    const run = await then()
     calls.length = 0
-    if (noted.is === 'done') await once(due<'cleanup'>(noted.next))
+    await toTheEnd(run)
     const changing = calls.filter((call) => /ensure|set|remove/.test(call))
-    expect(changing.map((call) => call.split(' ')[0])).toEqual(['glance.ensureAbsent'])
+    expect(changing.map((call) => call.split(' ')[0])).toEqual(['glance.remove'])
   })
 
   it('removes at most ten in one run, and what is kept takes none of the places', async () => {
@@ -173,6 +212,97 @@ describe('retention', () => {
     const { toTheEnd, removed } = inSituation({ older })
     await toTheEnd()
     expect(removed).toEqual(idsOf(...older.slice(5, 15)).reverse())
+  })
+})
+
+describe('an image that Glance takes long to delete', () => {
+  const minutes = (n: number) => n * 60_000
+  const waits = { is: 'waiting', inMs: 5_000 }
+  const id = made(1).image.id
+
+  it.each<[string, (deleting: Made) => Made]>([
+    ['its snapshot is gone', (m) => ({ ...m, state: state() })],
+    ['Ceph shows its data no more', (m) => ({ ...m, state: null })],
+  ])('is waited for while %s, and is gone in the end', async (_how, leave) => {
+    const deleting = made(1)
+    const { once, then, noted, images, clock } = inSituation({
+      older: [deleting],
+      removal: () => Promise.reject(new Failure('TIMEOUT', 'image')),
+    })
+    const run = await noted()
+    await expect(once(run)).rejects.toMatchObject({ code: 'TIMEOUT' })
+    Object.assign(deleting, leave(deleting))
+    clock.ms += minutes(20)
+    expect(await once(run)).toEqual(waits)
+    images.delete(id)
+    expect((await then(run)).why).toEqual([`image ${id} of the policy is gone`])
+  })
+
+  it('is waited for while Glance says 409, for half an hour', async () => {
+    const removal = async (): Promise<Removal> => ({ is: 'busy', why: 'Glance answered 409: in use' })
+    const { once, then, noted, toTheEnd, clock } = inSituation({ older: [made(1)], removal })
+    const run = await noted()
+    expect(await once(run)).toEqual(waits)
+    clock.ms += minutes(31)
+    const after = await then(run)
+    expect(after.why).toEqual([`image ${id} of the policy is kept: Glance answered 409: in use`])
+    expect(await toTheEnd(after)).toMatchObject({ is: 'ended', outcome: 'active' })
+  })
+
+  it('and that is not being deleted at all is kept, after as long', async () => {
+    const broken = { ...made(1), state: state() }
+    const { toTheEnd } = inSituation({ older: [broken] })
+    const reason = expect.stringMatching(/is kept: the snapshot on its data, .* is gone/) as string
+    expect(await toTheEnd()).toMatchObject({ is: 'ended', reason })
+  })
+})
+
+describe('retention that fails', () => {
+  it('ends the run well after the fifth time, and says so', async () => {
+    const looking = () => Promise.reject(new Failure('CEPH_UNREACHABLE', 'vms'))
+    const { then, once, removed } = inSituation({ older: [made(1)], looking })
+    const run = await then()
+    await expect(once({ ...run, tries: 3 })).rejects.toMatchObject({ code: 'CEPH_UNREACHABLE' })
+    const reason = expect.stringMatching(/^older images were not looked at: CEPH_UNREACHABLE/) as string
+    expect(await once({ ...run, tries: 4 })).toEqual({ is: 'ended', outcome: 'active', failure: null, reason })
+    expect(removed).toEqual([])
+  })
+
+  it('ends it at once when trying again is no use', async () => {
+    const { then, once, images } = inSituation({ older: [made(1)] })
+    const run = await then()
+    Object.defineProperty(images, 'values', {
+      value: () => {
+        throw new Failure('ANSWER_UNREADABLE', 'the list')
+      },
+    })
+    const reason = expect.stringMatching(/^older images were not looked at: ANSWER_UNREADABLE/) as string
+    expect(await once(run)).toMatchObject({ is: 'ended', outcome: 'active', reason })
+  })
+
+  it.each<FailureCode>(['CEPH_BUSY', 'CEPH_REFUSED'])(
+    'at one image only (%s) keeps that, and removes the others',
+    async (code) => {
+      const bad = made(2)
+      const looking = (id: string) =>
+        id === bad.image.id ? Promise.reject(new Failure(code, 'images')) : Promise.resolve()
+      const { toTheEnd, removed } = inSituation({ older: [made(1), bad], looking })
+      const reason = expect.stringMatching(new RegExp(`${bad.image.id} of the policy is kept: ${code}`)) as string
+      expect(await toTheEnd()).toMatchObject({ is: 'ended', outcome: 'active', reason })
+      expect(removed).toEqual(idsOf(made(1)))
+    },
+  )
+
+  it('to ask everybody within some seconds removes nothing', async () => {
+    const situation = inSituation({ older: [made(1)], looking: async () => void (situation.clock.ms += 6_000) })
+    const run = await situation.noted()
+    await expect(situation.once(run)).rejects.toMatchObject({ code: 'TIMEOUT' })
+    expect(situation.removed).toEqual([])
+  })
+
+  it('because of a bug stops the run for a person', async () => {
+    const { then, once } = inSituation({ older: [made(1)], looking: () => Promise.reject(new TypeError('x')) })
+    await expect(once(await then())).rejects.toThrow(TypeError)
   })
 })
 
@@ -186,13 +316,13 @@ describe('retention keeps all', () => {
     ['when it is being deleted', server({ tags: [on, keep1], taskState: 'deleting' }), /is being deleted/],
     ['when it is of another project now', server({ tags: [on, keep1], project: 'another' }), /is gone/],
   ])('%s, and says why', async (_when, found, why) => {
-    const { removed, calls, once } = inSituation({ older: [made(1)], server: found })
+    const { removed, calls, toTheEnd } = inSituation({ older: [made(1)], server: found })
     // of a server that is being deleted the run waits for a while first
     const late = due<'cleanup'>(
       { step: 'cleanup', ...snapped, wish: made(0).record.wish, road: 'clone', usableMs: 900 },
       nowMs - 600_000,
     )
-    expect(await once(late)).toMatchObject({ is: 'ended', reason: expect.stringMatching(why) as string })
+    expect(await toTheEnd(late)).toMatchObject({ is: 'ended', reason: expect.stringMatching(why) as string })
     expect(removed).toEqual([])
     expect(calls.filter((call) => call.startsWith('glance.ofInstance'))).toEqual([])
   })
@@ -209,11 +339,10 @@ describe('retention keeps all', () => {
   it('when the number was raised after the removal was noted', async () => {
     const older = made(1)
     const found = server({ tags: [on, keep1] })
-    const { once, removed } = inSituation({ older: [older], server: found })
-    const noted = await once()
+    const { noted, toTheEnd, removed } = inSituation({ older: [older], server: found })
+    const run = await noted()
     found.tags = [on, 'snapshot-keep:2']
-    if (noted.is !== 'done') throw new Error(noted.is)
-    expect(await once(due<'cleanup'>(noted.next))).toMatchObject({
+    expect(await toTheEnd(run)).toMatchObject({
       reason: `image ${older.image.id} of the policy is kept: it is not outdated any more`,
     })
     expect(removed).toEqual([])
@@ -256,8 +385,13 @@ describe('retention removes no image', () => {
     ['that is protected', made(2, { image: { isProtected: true } }), /it is protected/],
     ['that its owner shares', made(2, { image: { isPrivate: false } }), /shares it/],
     ['to which data of another was added', made(2, { image: { locations: ['a', 'b'] } }), /more than one location/],
-    ['that its owner had protected', made(2, { image: { properties: ownerProtected(2) } }), /it is protected/],
+    ['that is in two stores', made(2, { image: { stores: ['rbd', 'file'] } }), /more than one location/],
+    ['that has the data of another', made(2, { image: { locations: [urlOf('another')] } }), /not where its run/],
     ['that has clones', hanging({ snaps: [clonesOf(made(2))] }), /clones of it/],
+    ['that has a clone in the trash', hanging({ snaps: [{ ...snap, isUsed: true }] }), /clones of it/],
+    ['of which Ceph does not say', hanging({ snaps: [{ ...snap, isUsed: null }] }), /does not say/],
+    ['without the snapshot, but with his', hanging({ snaps: [{ ...snap, name: 'his' }] }), /snapshot on its data/],
+    ['whose snapshot is gone', hanging({ snaps: [] }), /is gone/],
     ['with a snapshot of somebody', hanging({ snaps: [snap, { ...snap, name: 'his' }] }), /snapshot on its data/],
     ['that is a clone still', hanging({ parent: { pool: 'vms', image: 'a', snap: 's' } }), /hangs on a snapshot/],
     ['whose data Ceph does not show', hanging(null), /does not show its data/],
@@ -269,21 +403,36 @@ describe('retention removes no image', () => {
     expect(removed).toEqual(idsOf(older))
   })
 
-  it('that Glance refuses to delete, says so, and the run ends well', async () => {
-    const refused = async (): Promise<Removal> => ({ is: 'kept', why: 'Glance answered 409: in use' })
-    const { toTheEnd } = inSituation({ older: [made(1)], removal: refused })
+  it('that a server was made from whose disk is no clone', async () => {
+    const { toTheEnd, removed } = inSituation({ older: [made(1), made(2)], used: idsOf(made(2)) })
+    expect(await toTheEnd()).toMatchObject({ reason: expect.stringMatching(/a server was made from it/) as string })
+    expect(removed).toEqual(idsOf(made(1)))
+  })
+
+  it('that became protected, or shared, since it was noted', async () => {
+    for (const change of [{ isProtected: true }, { isPrivate: false }]) {
+      const { noted, then, images, removed } = inSituation({ older: [made(1)] })
+      const run = await noted()
+      images.set(made(1).image.id, { ...made(1).image, ...change })
+      expect((await then(run)).why[0]).toMatch(/is kept: (it is protected|its owner shares it)/)
+      expect(removed).toEqual([])
+    }
+  })
+
+  it('that Glance refuses to delete, says so, tries it once, and the run ends well', async () => {
+    const refused = async (): Promise<Removal> => ({ is: 'refused', why: 'Glance answered 403: protected' })
+    const { toTheEnd, calls } = inSituation({ older: [made(1)], removal: refused })
     expect(await toTheEnd()).toMatchObject({
       is: 'ended',
       outcome: 'active',
-      reason: expect.stringMatching(/is kept: Glance answered 409/) as string,
+      reason: expect.stringMatching(/is kept: Glance answered 403/) as string,
     })
+    expect(calls.filter((call) => call.startsWith('glance.remove'))).toHaveLength(1)
   })
 
-  it('while Ceph or the journal cannot be asked: the step comes again', async () => {
-    const { toTheEnd } = inSituation({
-      older: [made(1)],
-      removal: () => Promise.reject(new Failure('GLANCE_UNREACHABLE', '')),
-    })
+  it('while it cannot be asked whether they are needed: the step comes again', async () => {
+    const removal = () => Promise.reject(new Failure('GLANCE_UNREACHABLE', ''))
+    const { toTheEnd } = inSituation({ older: [made(1)], removal })
     await expect(toTheEnd()).rejects.toMatchObject({ code: 'GLANCE_UNREACHABLE' })
   })
 })
