@@ -4,9 +4,9 @@ import type { Ingested } from '../shared/drive-ingest.ts'
 import { Failure } from '../shared/failures.ts'
 import { recordOf } from '../shared/image-record.ts'
 import { lambdaIngest } from '../shared/lambda.ts'
-import { imageName, imageOf, properties, tagRun, takeOverRun, timeInName } from '../shared/names.ts'
+import { imageName, imageOf, nameAfter, properties, tagRun, takeOverRun, timeInName } from '../shared/names.ts'
 import type { RunRecord } from '../shared/ports/journal.ts'
-import { backOut, neverSent, refusalOf, refuse, reservation, type Begun } from '../shared/reservation.ts'
+import { backOut, neverSent, refusalOf, refuse, reservation, type Begun, type Dropped } from '../shared/reservation.ts'
 import { explain, runOfTakeOver, type Explained, type Rule, type TagWish, type TakeOver } from '../shared/rules.ts'
 import type { Heard, MessageOf, Notification, Wish } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
@@ -25,20 +25,22 @@ export async function ingest(message: Message, ports: Ports, ctx: Context): Prom
   }
   const heard = message.heard.is === 'tagged' ? lostUpdate(message.heard, ctx) : message.heard
   const explained = explain(heard, ctx.settings.rules)
-  const isSign = explained.decision === 'note' && heard.instance
-  const woken = isSign ? await ports.journal.openOf(heard.instance ?? '') : []
+  const woken =
+    explained.decision === 'note' && heard.instance !== null ? await ports.journal.openOf(heard.instance) : []
   const begun: Begun[] = []
+  const dropped: string[] = []
   // One after the other: each counts against the limits of the next.
   for (const begin of beginnings(explained, heard, message, ports, ctx)) {
     try {
       const one = await begin()
-      if (one) begun.push(one)
+      if (one && 'dropped' in one) dropped.push(one.dropped)
+      else if (one) begun.push(one)
     } catch (failed) {
       // Those before it go on, and are not asked for again: fifty tags of a slow cloud take more than one function's time.
       return { begun, woken, failed }
     }
   }
-  return { begun, woken }
+  return { begun, woken, ...(dropped.length > 0 ? { said: dropped } : {}) }
 }
 
 /** One for each wish in the notification. */
@@ -48,7 +50,7 @@ function beginnings(
   message: Message,
   ports: Ports,
   ctx: Context,
-): (() => Promise<Begun | null>)[] {
+): (() => Promise<Begun | Dropped | null>)[] {
   const { policy } = explained
   const standing = policy ? [() => beginPolicy(heard, policy, message, ports, ctx)] : []
   if (explained.decision !== 'request') return standing
@@ -186,7 +188,7 @@ async function beginTag(
     instance,
     project,
     image,
-    imageName: imageName(asked.name ?? `${server?.name ?? instance}-${timeInName(now)}`),
+    imageName: asked.name === null ? nameAfter(server?.name ?? instance, timeInName(now)) : imageName(asked.name),
     trigger: { is: 'tag', tag: asked.tag, epoch },
     quiesce: rule.quiesce,
     rule: rule.name,

@@ -15,6 +15,8 @@ export interface Ingested {
   woken: RunRecord[]
   /** what the first wish that could not be begun failed with; the notification comes again for it */
   failed?: unknown
+  /** what no run stands for, in words for the log */
+  said?: string[]
 }
 export type IngestStep = (message: MessageOf<'ingest'>, ports: Ports, ctx: Context) => Promise<Ingested>
 
@@ -45,8 +47,14 @@ export async function driveIngest(
   }
   for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
   if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
-  if (ingested.begun.length > 0) return { says: `begun ${ingested.begun.map((b) => b.record.wish.run).join(' ')}` }
-  return { says: ingested.woken.length > 0 ? 'woken' : 'nothing to do' }
+  const begun = ingested.begun.map((b) => b.record.wish.run).join(' ')
+  const says = begun !== '' ? `begun ${begun}` : ingested.woken.length > 0 ? 'woken' : 'nothing to do'
+  return { says: [says, ...(ingested.said ?? [])].join('; ') }
+}
+
+/** Whether a notification that failed so does not come again. */
+export function isFinal({ kind }: Failure, { tries }: MessageOf<'ingest'>): boolean {
+  return kind !== 'retry' || tries + 1 >= mostTries
 }
 
 async function begin(record: RunRecord, next: Draft<'quiesce' | 'unwind'>, ports: Ports, ctx: Context): Promise<void> {
@@ -72,7 +80,7 @@ async function failed(message: MessageOf<'ingest'>, error: unknown, ports: Ports
     error instanceof Failure
       ? error
       : new Failure('UNKNOWN', error instanceof Error ? `${error.name}: ${error.message}` : String(error))
-  if (failure.kind === 'retry' && message.tries + 1 < mostTries) {
+  if (!isFinal(failure, message)) {
     await ports.queue.send({ ...message, tries: message.tries + 1 }, firstPauseMs * 2 ** message.tries)
     return { says: 'again later', failure }
   }

@@ -58,6 +58,11 @@ export const failures = {
     says: 'A clone was left half made and has been removed; it is made again.',
     remedy: 'Nothing. If it repeats, look why the Ceph manager dies: `ceph crash ls`.',
   },
+  POLICY_WAITS: {
+    kind: 'retry',
+    says: 'Policies have used up their half of what the instance or its project may have.',
+    remedy: 'Nothing, unless it lasts: raise the limits in the rules.',
+  },
   TIMEOUT: {
     kind: 'retry',
     says: 'The step ran out of time.',

@@ -11,11 +11,19 @@ import type { Context, Ports } from './step.ts'
 export type Begun = Ingested['begun'][number]
 type Message = MessageOf<'ingest'>
 
+/** Nothing was begun and no run stands for it: why, for the log. */
+export interface Dropped {
+  dropped: string
+}
+
 /** A notification comes again because its function died only after the queue hid it for longer than a claim; sooner it is a twin. */
 export function neverSent(record: RunRecord, ctx: Context): Begun | null {
   const isFirst = record.hop === 1 && record.outcome === null && record.claim === null
   return isFirst && ctx.clock.nowMs() - record.updatedAtMs >= claimMs ? { record, next: null } : null
 }
+
+/** Of each limit: events come in waves, all servers of a project stopped at once, and must leave room for what people ask. */
+const policyShare = 0.5
 
 interface Refusal {
   code: FailureCode
@@ -41,13 +49,14 @@ export async function refusalOf(
   }
   const sinceMs = ctx.clock.nowMs() - 3_600_000
   const { limits } = ctx.settings.rules
+  const share = wish.trigger.is === 'policy' ? policyShare : 1
   for (const by of [{ instance }, { project }]) {
     const limit = 'instance' in by ? limits.instance : limits.project
     const count = await ports.journal.countOf(by, sinceMs)
     const whose = 'instance' in by ? `instance ${instance}` : `project ${project}`
-    if (count.open >= limit.open)
+    if (count.open >= limit.open * share)
       return { code: 'LIMIT_REACHED', words: `${whose} has ${count.open} snapshots in the making.`, isEnd: false }
-    if (count.since >= limit.perHour)
+    if (count.since >= limit.perHour * share)
       return { code: 'LIMIT_REACHED', words: `${whose} made ${count.since} in the last hour.`, isEnd: false }
   }
   return null

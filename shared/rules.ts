@@ -53,7 +53,6 @@ export const defaultRules: Rules = {
         'instance.suspend.end',
         'instance.soft_delete.end',
         'instance.shelve.start',
-        'instance.exists',
       ],
       then: 'policy',
       quiesce: 'auto',

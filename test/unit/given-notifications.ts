@@ -101,8 +101,8 @@ export function inSituation(given: Situation = {}) {
       park: async (entry) => void parked.push(entry),
     },
   })
-  const act = (what: Heard, rules = defaultRules) =>
-    ingest({ v: 1, step: 'ingest', tries: 0, heard: what }, ports, context({ rules }, clock))
+  const act = (what: Heard, rules = defaultRules, tries = 0) =>
+    ingest({ v: 1, step: 'ingest', tries, heard: what }, ports, context({ rules }, clock))
   return { clock, act, calls, claims, parked, records, only: () => [...records.values()][0] }
 }
 
