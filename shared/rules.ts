@@ -19,10 +19,22 @@ const rule = z.object({
 })
 export type Rule = z.infer<typeof rule>
 
+/** The start and the end of one action are two events, and would be two runs; a `*` stands for both. */
+function haveOneEventEach(rules: Rule[]): boolean {
+  const events = new Set(rules.flatMap((r) => (r.then === 'policy' ? r.events : [])))
+  const actions = new Set([...events].map(actionOf))
+  return actions.size === events.size && !actions.has(null)
+}
+
 const limit = z.object({ open: z.int().check(z.positive()), perHour: z.int().check(z.positive()) })
 
 export const rulesSchema = z.object({
-  rules: z.array(rule).check(z.minLength(1)),
+  rules: z
+    .array(rule)
+    .check(
+      z.minLength(1),
+      z.refine(haveOneEventEach, { error: 'a policy names its events in full, and each action by one event' }),
+    ),
   limits: z.object({ instance: limit, project: limit }),
 })
 export type Rules = z.infer<typeof rulesSchema>

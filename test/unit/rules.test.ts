@@ -240,6 +240,19 @@ describe('a file of rules', () => {
     expect(wrongOf(text as string)).toMatch(says)
   })
 
+  const ofPolicies = (...events: string[][]) =>
+    wrongOf(JSON.stringify({ rules: events.map((of) => rule({ events: of, then: 'policy' })), limits }))
+
+  it('with policies names each event in full, and one event of each action', () => {
+    expect(ofPolicies(['instance.power_off.end', 'instance.exists'])).toBe('')
+    expect(ofPolicies(['instance.power_off.end'], ['instance.power_off.end'])).toBe('')
+    const refused = /RBDSNAP_RULES: rules: .*each action by one event/
+    expect(ofPolicies(['instance.power_off.*'])).toMatch(refused)
+    expect(ofPolicies(['instance.power_off.start', 'instance.power_off.end'])).toMatch(refused)
+    expect(ofPolicies(['instance.power_off.start'], ['instance.power_off.end'])).toMatch(refused)
+    expect(ofPolicies(['instance.power_off.error'])).toMatch(refused)
+  })
+
   it('that does not exist is refused by its name', () => {
     expect(() => readRules('/nowhere/rules.json')).toThrow(/RBDSNAP_RULES: \/nowhere\/rules\.json cannot be read/)
   })
