@@ -6,7 +6,7 @@ import type { Wish } from './run.ts'
 import { homeOf, type Context, type Ports } from './step.ts'
 
 /** What speaks against removing an image. */
-export interface Need {
+interface Need {
   why: string
   /** so looks an image, too, whose data Glance is deleting */
   isHalfGone: boolean

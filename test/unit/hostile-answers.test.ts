@@ -172,6 +172,23 @@ describe('a size', () => {
   })
 })
 
+it.each<[string, unknown, boolean | null]>([
+  ['some', [{ pool_name: 'vms', image_name: 'x' }], true],
+  ['none', [], false],
+  ['nothing of them', undefined, null],
+])('a dashboard that says %s of the clones of a snapshot is not taken for more', async (_what, children, isUsed) => {
+  const media = { 'content-type': 'application/vnd.ceph.api.v1.0+json' }
+  const claims = Buffer.from(JSON.stringify({ iat: 0, exp: 3_600 })).toString('base64url')
+  const shown = { size: 1, parent: null, snapshots: [{ name: 'snap', size: 1, is_protected: true, children }] }
+  here.answer((request, response) => {
+    const isLogin = request.url === '/api/auth'
+    json(isLogin ? { token: `none.${claims}.none` } : shown, isLogin ? 201 : 200, media)(request, response)
+  })
+  const account = { user: 'rbdsnap', password: 'correct-horse-battery', fsid: 'f', clock: { nowMs: () => 0 } }
+  const state = await cephDashboard({ urls: [here.url], ...account }).find({ pool: 'images', image: 'x' }, signal())
+  expect(state?.snaps).toMatchObject([{ name: 'snap', isUsed }])
+})
+
 describe('a dashboard that sends us elsewhere', () => {
   const volumes = (...urls: string[]) =>
     cephDashboard({
