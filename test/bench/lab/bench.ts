@@ -23,6 +23,9 @@ const shapes: DiskShape[] = [
   { label: '4G-4G', flavor: 'lab.4', dataBytes: 3.87 * gibibyte },
 ].map((shape) => ({ ...shape, dataBytes: Math.floor(shape.dataBytes / 4096) * 4096 }))
 
+/** A tenth of what is to be told apart; each look costs Glance some hundredths of a second. */
+const lookEveryMs = 100
+
 const say = (line: string) => process.stdout.write(`${line}\n`)
 const load = () =>
   loadavg()
@@ -102,7 +105,7 @@ async function measure({ ours, nova, uploading }: Bench, shape: DiskShape, round
 async function tagged(story: Story, server: string, name: string): Promise<{ usableMs: number; frozenMs: number }> {
   const startedMs = performance.now()
   await story.servers.setTag(server, `snapshot:${name}`)
-  const image = await story.images.untilNamedActive(name, 600_000)
+  const image = await story.images.untilNamedActive(name, 600_000, lookEveryMs)
   const usableMs = performance.now() - startedMs
   await story.engine.untilEnded(image.id, 600_000)
   const { rbdsnap_frozen_ms: frozen } = await story.images.show(image.id)
@@ -113,7 +116,7 @@ async function tagged(story: Story, server: string, name: string): Promise<{ usa
 async function createImage(story: Story, server: string, name: string): Promise<number> {
   const startedMs = performance.now()
   const image = await story.servers.createImage(server, name)
-  await story.images.untilActive(image, 900_000)
+  await story.images.untilActive(image, 900_000, lookEveryMs)
   const tookMs = performance.now() - startedMs
   await story.servers.untilIdle(server, 300_000)
   await story.images.delete(image)
@@ -133,7 +136,7 @@ async function together(story: Story, count: number): Promise<void> {
   const took = await Promise.all(
     servers.map(async (server, i) => {
       await story.servers.setTag(server, `snapshot:bench-together-${i}`)
-      const image = await story.images.untilNamedActive(`bench-together-${i}`, 600_000)
+      const image = await story.images.untilNamedActive(`bench-together-${i}`, 600_000, 16 * lookEveryMs)
       return { image: image.id, ms: performance.now() - startedMs }
     }),
   )
