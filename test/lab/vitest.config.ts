@@ -28,8 +28,8 @@ class LongestFirst extends BaseSequencer {
 }
 
 /**
- * The suites that need a real cloud (`npm run lab:up`). Three files at a time have a tenant each, or pools of their own; those that break
- * it come after, one by one.
+ * The suites that need a real cloud (`npm run lab:up`). Two files at a time have a tenant each, or pools of their own; a third one's
+ * guests, which are emulated, slow all of them down. Those that break the cloud come after, one by one.
  */
 export default defineConfig({
   test: {
@@ -41,7 +41,7 @@ export default defineConfig({
           name: 'beside each other',
           include: ['test/lab/**/*.test.ts'],
           exclude: alone,
-          maxWorkers: 3,
+          maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
       },
