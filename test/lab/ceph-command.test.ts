@@ -5,7 +5,7 @@ import { openCephLab } from './lab-ceph.ts'
 import { commandWorld, readerWorld } from './lab-ceph-worlds.ts'
 
 const lab = readLab()
-const withinMs = 180_000
+const withinMs = 300_000
 const byTask = { ceph: true } as const
 
 describeVolumes('the real command rbd, clone format 1', async () => commandWorld(await openCephLab(lab, 1)), withinMs)

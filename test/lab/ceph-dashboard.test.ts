@@ -4,7 +4,7 @@ import { openCephLab } from './lab-ceph.ts'
 import { dashboardWorld } from './lab-ceph-worlds.ts'
 
 const lab = readLab()
-const withinMs = 180_000
+const withinMs = 300_000
 const byTask = { ceph: true } as const
 
 describeVolumes('a real dashboard, clone format 2', async () => dashboardWorld(await openCephLab(lab, 2)), withinMs)

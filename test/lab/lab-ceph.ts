@@ -17,7 +17,7 @@ import { until } from './hands.ts'
  */
 export const mebibyte = 1024 * 1024
 export const diskBytes = 64 * mebibyte
-const slowDiskBytes = 512 * mebibyte
+const slowDiskBytes = 1024 * mebibyte
 const everyPool = /^rbdsnap-contract-(?<pid>\d+)-/
 const name = `rbdsnap-contract-${process.pid}`
 const clonable = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
