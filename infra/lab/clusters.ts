@@ -30,11 +30,7 @@ export const other: Cluster = {
 const both = `profile rbd pool=${pools.disks}, profile rbd pool=${pools.images}`
 const client = (osd: string) => ({ mon: 'profile rbd', mgr: 'profile rbd', osd })
 
-/** Ceph's 30 s are waited out by each test that kills a manager, some twenty times. A manager says every 2 s that it lives. */
-const beaconGraceSeconds = 12
-
 async function makeHomePools(): Promise<void> {
-  await ceph(home, ['config', 'set', 'mon', 'mon_mgr_beacon_grace', String(beaconGraceSeconds)])
   await ceph(home, ['osd', 'set-require-min-compat-client', home.minCompat])
   for (const pool of Object.values(pools)) await makePool(home, pool)
   for (const name of ['nova', 'glance', 'rbdsnap']) await makeUser(home, `client.${name}`, client(both))

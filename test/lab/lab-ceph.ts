@@ -246,7 +246,7 @@ export interface Managers {
   active(): Promise<string>
   /** the other one serves when it is back */
   fail(): Promise<void>
-  /** as a machine that loses its power: the monitors give it up 12 s later (infra/lab/clusters.ts) */
+  /** as a machine that loses its power: the monitors give it up 30 s later */
   killActive(): Promise<void>
 }
 
