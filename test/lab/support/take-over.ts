@@ -3,8 +3,8 @@ import { evidenceOf } from '../../../infra/lab/guest.ts'
 import type { Image } from './images.ts'
 import type { Story } from './story.ts'
 
-/** From none to longer, over all steps, than Nova needs for its direct snapshot (6 s): whatever can overtake whatever does. */
-export const delaysMs = Array.from({ length: 10 }, (_, nth) => nth * 200)
+/** From none to longer than Nova needs for its direct snapshot: whatever can overtake whatever does. */
+export const delaysMs = Array.from({ length: 10 }, (_, nth) => nth * 400)
 
 /** A whole snapshot, so that every function has been called once, as on a cloud that is in use. */
 export async function warmUp({ servers, images, engine }: Story, server: string): Promise<void> {
