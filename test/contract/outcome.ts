@@ -41,5 +41,5 @@ export async function untilDone<T>(ask: () => Promise<T>, isDone: (value: T) => 
   }
 }
 
-/** The answer, whatever passes before it: the command rbd is killed, or crashes, now and then. */
+/** The last word, whatever may pass before it: a real `rbd` ended once with CEPH_UNREACHABLE where it says ENOSYS otherwise. */
 export const inTheEnd = <T>(ask: () => Promise<T>): Promise<T> => untilDone(ask, () => true)
