@@ -43,7 +43,7 @@ export const undos: Record<UndoName, Undo> = {
     return 'undone'
   },
 
-  dropClone: async (run, ports, ctx) => dropVolume(run, ports, ctx),
+  dropClone: async (run, ports, ctx) => dropImage(run, ports, ctx),
 
   /** Only a record that is still queued; ours by its id, which nobody else can compute before it is there. */
   dropRecord: async ({ wish }, ports, ctx) => {
@@ -54,9 +54,14 @@ export const undos: Record<UndoName, Undo> = {
 
   dropCopy: async (run, ports, ctx) => {
     await homeOf(ports).ensureAbsent(temporaryCopy(run.wish, ctx.settings.glancePool), [], ctx.signal)
-    const dropped = await dropVolume(run, ports, ctx)
-    return dropped === 'undone' ? undos.dropRecord(run, ports, ctx) : dropped
+    return dropImage(run, ports, ctx)
   },
+}
+
+/** The volume first: which volumes may go is told by the record. */
+async function dropImage(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): Promise<Undone> {
+  const dropped = await dropVolume(run, ports, ctx)
+  return dropped === 'undone' ? undos.dropRecord(run, ports, ctx) : dropped
 }
 
 /** The volume under the image's id; never when an image is registered on it. */

@@ -112,7 +112,7 @@ const batches: Batch[] = [
     ],
     wanted: 'active',
   },
-  { step: 'register', holds: [makeRecord], wanted: 'active' },
+  { step: 'clone', holds: [makeRecord], wanted: 'active' },
   {
     step: 'register',
     holds: [glance('the location added', 'PATCH', ({ image }) => `/v2/images/${image}$`), sendNext],
