@@ -5,6 +5,8 @@ export default defineConfig({
     environment: 'node',
     // a process for each file: several start servers, signal processes or open databases
     pool: 'forks',
+    // most of the time is spent waiting for processes, and vitest leaves one core to itself: of two that is half
+    maxWorkers: 2,
     include: ['test/**/*.test.ts'],
     // the lab needs a real Ceph and OpenStack, the bench a quiet machine; every fault in turn, and hostile input, take minutes
     // (`npm run test:faults`)

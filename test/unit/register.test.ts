@@ -90,7 +90,9 @@ describe('register', () => {
       await Promise.resolve()
       throw new Failure('IMAGE_GONE', 'its id was used before')
     }
-    await expect(inSituation({ volume: null, record: null, ensureQueued }).act()).rejects.toMatchObject({ code: 'IMAGE_GONE' })
+    await expect(inSituation({ volume: null, record: null, ensureQueued }).act()).rejects.toMatchObject({
+      code: 'IMAGE_GONE',
+    })
   })
 
   it('hands on that Glance takes no location: the driver diverts', async () => {
