@@ -1,4 +1,5 @@
 import { guestOf, instanceLease, isThawed, release } from './freeze.ts'
+import { isRecordOf } from './image-record.ts'
 import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
 import type { UndoName } from './pipeline.ts'
 import type { RbdState } from './ports/volumes.ts'
@@ -45,10 +46,11 @@ export const undos: Record<UndoName, Undo> = {
 
   dropClone: async (run, ports, ctx) => dropImage(run, ports, ctx),
 
-  /** Only a record that is still queued; ours by its id, which nobody else can compute before it is there. */
+  /** Only our own, and only while it is queued. */
   dropRecord: async ({ wish }, ports, ctx) => {
     if (wish.trigger.is === 'take-over') return 'undone'
-    await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
+    const image = await ports.images.find(wish.image, ctx.signal)
+    if (image && isRecordOf(wish, image)) await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
     return 'undone'
   },
 

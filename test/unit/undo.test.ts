@@ -97,6 +97,26 @@ describe('the undo of the clone', () => {
   })
 })
 
+describe('the undo of the record', () => {
+  const undos: UndoName[] = ['dropRecord']
+
+  it('removes it while it is queued', async () => {
+    const { act, changes } = inSituation({ undos, image: image() })
+    await act()
+    expect(changes()).toEqual([dropRecord, takeTagOff])
+  })
+
+  it.each<[string, Image | null]>([
+    ['belongs to another project', image({ owner: 'another' })],
+    ['bears no mark of this run', image({ properties: {} })],
+    ['is not there', null],
+  ])('leaves what %s', async (_what, now) => {
+    const { act, changes } = inSituation({ undos, image: now })
+    await act()
+    expect(changes()).toEqual([takeTagOff])
+  })
+})
+
 describe('the undo of the copy', () => {
   it('removes the temporary copy, the volume and the record', async () => {
     const { act, changes } = inSituation({ undos: ['dropCopy'], volume: state(), image: image() })
