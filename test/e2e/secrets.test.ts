@@ -1,7 +1,5 @@
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -9,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readEvents, type EventFile } from '../../infra/cli/event-files.ts'
 import { replay, type Replayed } from '../../infra/cli/replay.ts'
 import { openSession, type Session } from '../../infra/cli/session.ts'
+import { freePorts } from '../../infra/embedded/ports.ts'
 import { tagRun, takeOverRun } from '../../shared/names.ts'
 import { defaultRules } from '../../shared/rules.ts'
 import { leaksBelow, leaksIn, type Canaries } from '../support/canaries.ts'
@@ -121,14 +120,6 @@ async function throughProxy(): Promise<Session> {
       RBDSNAP_CEPH_URLS: [await behind(x), await behind(y)].join(','),
     },
   })
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer())
-  await Promise.all(servers.map((server) => once(server.listen(0, '127.0.0.1'), 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }
 
 /** A take-over, a tag, and what cannot be read; each with secrets where clouds put them. */
