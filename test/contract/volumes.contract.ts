@@ -451,8 +451,9 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
 
     it('long work is said to run, and is done in the end', async (test) => {
       if (!world.slowDown) return test.skip('this world has no slowDown')
-      world.slowDown('flatten', 500)
-      world.slowDown('copy', 500)
+      // a few objects: a busy machine has to ask four times before the last of them is copied
+      world.slowDown('flatten', 3_000)
+      world.slowDown('copy', 3_000)
       const { source, child } = await ownClone()
       const target = inImages()
       const temporary: RbdImage = { ...target, image: `rbdsnap-${target.image}-copy` }
