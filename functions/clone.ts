@@ -1,4 +1,5 @@
 import { Failure } from '../shared/failures.ts'
+import { ensureRecord } from '../shared/image-record.ts'
 import { lambda } from '../shared/lambda.ts'
 import { glanceSnapName, glanceVolume, show, sourceSnap } from '../shared/names.ts'
 import type { MessageOf } from '../shared/run.ts'
@@ -7,7 +8,8 @@ import { mayWorkOnImage } from '../shared/server-state.ts'
 
 /**
  * A clone in Glance's pool under the image's id, believed only after it was verified, with the protected snapshot `snap` that
- * Glance and Nova clone from.
+ * Glance and Nova clone from. That one waits for the monitors, up to a second after they gave the source its own
+ * (paxos_propose_interval); Glance's record is made meanwhile.
  */
 export const clone: Step<'clone'> = async (run, ports, ctx) => {
   const { wish, disk, consistency, why } = run
@@ -29,10 +31,15 @@ export const clone: Step<'clone'> = async (run, ports, ctx) => {
     await volumes.ensureAbsent(child, [glanceSnapName], ctx.signal)
     throw new Failure('CLONE_HALF_MADE', `${show(child)} was there without being a clone of ${show(source)}.`)
   }
-  const snap = { ...child, snap: glanceSnapName }
-  await volumes.ensureSnapshot(snap, ctx.signal)
-  await volumes.ensureProtected(snap, ctx.signal)
+  const made = await Promise.allSettled([protectedSnap(), ensureRecord(wish, ports, ctx)])
+  for (const one of made) if (one.status === 'rejected') throw one.reason
   return { is: 'done', next: { step: 'register', wish, disk, consistency, why, road: 'clone' } }
+
+  async function protectedSnap(): Promise<void> {
+    const snap = { ...child, snap: glanceSnapName }
+    await volumes.ensureSnapshot(snap, ctx.signal)
+    await volumes.ensureProtected(snap, ctx.signal)
+  }
 }
 
 /**

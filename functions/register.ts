@@ -6,7 +6,7 @@ import { glanceSnapName, glanceVolume, locationUrl, properties, show } from '../
 import type { RbdImage, Volumes } from '../shared/ports/volumes.ts'
 import { homeOf, type Context, type Step } from '../shared/step.ts'
 
-/** Glance's record, its location, active, read back. The volume is looked at once more before anyone hears of it. */
+/** The location on Glance's record, active, read back. The volume is looked at once more before anyone hears of it. */
 export const register: Step<'register'> = async (run, ports, ctx) => {
   const { wish, disk, consistency, why, road } = run
   const volumes = homeOf(ports)

@@ -60,9 +60,18 @@ export function verdictProperties(
 /** Of the disk in it, whatever its format: `size` is that of Glance's file. */
 export const diskBytesOf = (image: Image): number | null => image.virtualSizeBytes ?? image.sizeBytes
 
-/** The record that a location or an upload needs: our own for a tag, Nova's, claimed since `ingest`, in a take-over. */
+/** Whoever knows server, tag and count can reckon its id, and occupy it in a project of his own. */
+export const isRecordOf = ({ run, project }: Wish, { owner, properties: p }: Image): boolean =>
+  owner === project && p[properties.run] === run
+
+/**
+ * The record that a location or an upload needs: our own for a tag, Nova's, claimed since `ingest`, in a take-over. Each step that
+ * needs it asks for it; only the first finds none.
+ */
 export async function ensureRecord(wish: Wish, ports: Pick<Ports, 'compute' | 'images'>, ctx: Context): Promise<void> {
   if (wish.trigger.is === 'take-over') return
+  const there = await ports.images.find(wish.image, ctx.signal)
+  if (there && isRecordOf(wish, there)) return
   const server = await ports.compute.find(wish.instance, ctx.signal)
   if (!server)
     throw new Failure('INSTANCE_GONE', `instance ${wish.instance} was deleted before its image was registered.`)

@@ -1,4 +1,5 @@
 import { guestOf, instanceLease, isThawed, release } from './freeze.ts'
+import { isRecordOf } from './image-record.ts'
 import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
 import type { UndoName } from './pipeline.ts'
 import type { RbdState } from './ports/volumes.ts'
@@ -43,20 +44,26 @@ export const undos: Record<UndoName, Undo> = {
     return 'undone'
   },
 
-  dropClone: async (run, ports, ctx) => dropVolume(run, ports, ctx),
+  dropClone: async (run, ports, ctx) => dropImage(run, ports, ctx),
 
-  /** Only a record that is still queued; ours by its id, which nobody else can compute before it is there. */
+  /** Only our own, and only while it is queued. */
   dropRecord: async ({ wish }, ports, ctx) => {
     if (wish.trigger.is === 'take-over') return 'undone'
-    await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
+    const image = await ports.images.find(wish.image, ctx.signal)
+    if (image && isRecordOf(wish, image)) await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
     return 'undone'
   },
 
   dropCopy: async (run, ports, ctx) => {
     await homeOf(ports).ensureAbsent(temporaryCopy(run.wish, ctx.settings.glancePool), [], ctx.signal)
-    const dropped = await dropVolume(run, ports, ctx)
-    return dropped === 'undone' ? undos.dropRecord(run, ports, ctx) : dropped
+    return dropImage(run, ports, ctx)
   },
+}
+
+/** The volume first: which volumes may go is told by the record. */
+async function dropImage(run: MessageOf<'unwind'>, ports: Ports, ctx: Context): Promise<Undone> {
+  const dropped = await dropVolume(run, ports, ctx)
+  return dropped === 'undone' ? undos.dropRecord(run, ports, ctx) : dropped
 }
 
 /** The volume under the image's id; never when an image is registered on it. */

@@ -1,4 +1,5 @@
 // Ceph's `ceph` command (16.2) for the embedded cloud: what rbdsnap asks of it, in its words and with its exit codes.
+import { poolFull } from './ceph-health.ts'
 import { parseArguments, Usage } from './rbd-arguments.ts'
 import { type RbdClient, rbdClient, RbdRefused } from './rbd-client.ts'
 import type { RbdTasks } from './rbd-tasks.ts'
@@ -20,6 +21,12 @@ function taskJson({ id, sequence, pool, image, imageId, fraction }: Task) {
 }
 
 const none = { pool: '', image: '' }
+
+interface Facts {
+  fsid: string
+  cloneFormat: 1 | 2
+  fullPools: string[]
+}
 
 /** A missing image and one without a parent are both ENOENT here. */
 async function addFlatten(ceph: RbdClient, spec: string): Promise<void> {
@@ -60,10 +67,14 @@ async function run() {
   if (command === 'rbd task cancel') return cancelTask(ceph, last)
   if (words.join(' ') === 'version')
     return void process.stdout.write('ceph version 16.2.15 (embedded) pacific (stable)\n')
-  const facts = JSON.parse((await ceph('facts', none)).toString()) as { fsid: string; cloneFormat: 1 | 2 }
+  const facts = JSON.parse((await ceph('facts', none)).toString()) as Facts
   if (words.join(' ') === 'fsid') return void process.stdout.write(`${facts.fsid}\n`)
   if (words.join(' ') === 'osd dump') {
     return print({ fsid: facts.fsid, require_min_compat_client: facts.cloneFormat === 2 ? 'mimic' : 'luminous' })
+  }
+  if (words.join(' ') === 'health detail') {
+    const check = poolFull(facts.fullPools)
+    return print({ status: check?.severity ?? 'HEALTH_OK', checks: check ? { POOL_FULL: check } : {}, mutes: [] })
   }
   return fail(22, 'invalid command')
 }

@@ -1,3 +1,4 @@
+import { poolFull } from './ceph-health.ts'
 import type { Cluster } from './cluster.ts'
 import { DashboardError } from './dashboard-errors.ts'
 import { type Route, text, textOrNull } from './dashboard-route.ts'
@@ -86,15 +87,9 @@ export function sessionRoutes(cluster: Cluster): Route[] {
   ]
 }
 
-/** The monitors', as `ceph health detail` has them. */
+/** The monitors', each check with its name beside it. */
 function healthOf(fullPools: string[]) {
-  if (fullPools.length === 0) return { status: 'HEALTH_OK', checks: [], mutes: [] }
-  const check = {
-    severity: 'HEALTH_WARN',
-    summary: { message: `${fullPools.length} pool(s) full`, count: fullPools.length },
-    detail: fullPools.map((pool) => ({ message: `pool '${pool}' is full (running out of quota)` })),
-    muted: false,
-    type: 'POOL_FULL',
-  }
-  return { status: 'HEALTH_WARN', checks: [check], mutes: [] }
+  const check = poolFull(fullPools)
+  if (!check) return { status: 'HEALTH_OK', checks: [], mutes: [] }
+  return { status: check.severity, checks: [{ ...check, type: 'POOL_FULL' }], mutes: [] }
 }

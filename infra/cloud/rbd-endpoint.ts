@@ -72,7 +72,10 @@ async function perform(cluster: Cluster, operation: string, call: RbdCall, pace:
     case 'ls':
       return { status: 200, body: cluster.images(pool) }
     case 'facts':
-      return { status: 200, body: { fsid: cluster.fsid, cloneFormat: cluster.cloneFormat } }
+      return {
+        status: 200,
+        body: { fsid: cluster.fsid, cloneFormat: cluster.cloneFormat, fullPools: cluster.fullPools() },
+      }
     case 'info':
       return { status: 200, body: cluster.info(pool, image) }
     case 'read':

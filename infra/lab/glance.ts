@@ -29,7 +29,13 @@ const conf = (port: number, showsLocations: boolean): Ini => ({
   },
   database: { connection: databaseUrl('glance') },
   glance_store: { default_backend: 'rbd' },
-  rbd: { rbd_store_pool: pools.images, rbd_store_user: 'glance', rbd_store_ceph_conf: confOf(home) },
+  rbd: {
+    rbd_store_pool: pools.images,
+    rbd_store_user: 'glance',
+    rbd_store_ceph_conf: confOf(home),
+    // Zeros are not written: of an upload of a GiB with little in it, Nova's or ours, more than half of the time.
+    rbd_thin_provisioning: true,
+  },
   os_glance_staging_store: { filesystem_store_datadir: inLab('glance', 'staging') },
   os_glance_tasks_store: { filesystem_store_datadir: inLab('glance', 'tasks') },
   keystone_authtoken: checkTokens('glance'),

@@ -18,10 +18,11 @@ const conf = (): Ini => ({
   database: { connection: databaseUrl('keystone') },
   fernet_tokens: { key_repository: keys('fernet') },
   credential: { key_repository: keys('credential') },
-  // What hardly changes is looked up once: each answer asks for the project and the roles a dozen times. Who may sign in, and
-  // which tokens are revoked, is read from the database each time, by the doors of test/lab as well.
+  // What hardly changes is looked up once: each answer asks for the project and the roles a dozen times. Who may sign in, which
+  // tokens are revoked and where services are is read from the database each time, by the doors of test/lab as well: each process has a
+  // cache of its own, and for ten minutes one told of a cloud without Neutron, as it had been while the lab was made.
   cache: { enabled: true, backend: 'dogpile.cache.memory' },
-  ...Object.fromEntries(['token', 'revoke', 'application_credential'].map((part) => [part, uncached])),
+  ...Object.fromEntries(['token', 'revoke', 'application_credential', 'catalog'].map((part) => [part, uncached])),
   // Each password is a bcrypt of 12 rounds, 0.3 s of a core, unless told otherwise; the suites sign in hundreds of times.
   identity: { ...uncached, password_hash_rounds: 4 },
   oslo_messaging_notifications: { driver: 'noop' },

@@ -57,10 +57,13 @@ export async function ended(child: RbdProcess, what: string): Promise<number> {
     const [code] = (await once(child, 'close')) as [number | null]
     if (code !== null) return code
   } catch (error) {
-    const words = `${what}: the command rbd cannot be started: ${error instanceof Error ? error.message : String(error)}`
+    const words = `${what}: the command ${child.spawnfile} cannot be started: ${error instanceof Error ? error.message : String(error)}`
     throw new Failure('BAD_SETTING', words, { cause: error })
   }
-  throw new Failure('CEPH_UNREACHABLE', `${what}: the command rbd was killed by ${String(child.signalCode)}`)
+  throw new Failure(
+    'CEPH_UNREACHABLE',
+    `${what}: the command ${child.spawnfile} was killed by ${String(child.signalCode)}`,
+  )
 }
 
 /** The last words of a program, whole lines as far as they are kept. */

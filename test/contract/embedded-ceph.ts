@@ -63,6 +63,11 @@ function hands(cluster: Cluster): Omit<VolumesWorld, 'volumes' | 'close'> {
   }
 }
 
+async function fillUp(cluster: Cluster) {
+  cluster.setFull('images', true)
+  return { release: async () => cluster.setFull('images', false) }
+}
+
 type Called = Parameters<NonNullable<VolumesWorld['cutOff']>>[0]
 
 /** The calls by what they do, as the dashboard and as librbd have them. */
@@ -129,10 +134,7 @@ export function dashboardWorld(cloud: Cloud, has: { ceph?: true } = {}): Volumes
     },
     atStandby: () => cephDashboard({ ...options, urls: standbyFirst() }),
     killInClone: (halfMadeClone) => dashboards.killActive({ halfMadeClone }),
-    async fillUp() {
-      cluster.setFull('images', true)
-      return { release: async () => cluster.setFull('images', false) }
-    },
+    fillUp: () => fillUp(cluster),
     voidTokens: () => dashboards.setUserEnabled(options.user, true),
     withWrongPassword: () => cephDashboard({ ...options, password: 'wrong' }),
     withSmallRole: () => cephDashboard({ ...options, user: 'reader', password: 'lab' }),
@@ -192,13 +194,16 @@ function commandOf(cloud: Cloud) {
   return { command: setting(cloud, 'RBDSNAP_RBD_COMMAND').split(' '), user: 'rbdsnap' }
 }
 
-/** RBD through the command line. */
-export function commandWorld(cloud: Cloud): VolumesWorld {
+/** RBD through the command line; with `ceph` its flattens are the managers' tasks. */
+export function commandWorld(cloud: Cloud, has: { ceph?: true } = {}): VolumesWorld {
   const { faults } = cloud
+  const cluster = cloud.clusters.a
   const conf = setting(cloud, 'RBDSNAP_RBD_CONF')
+  const ceph = has.ceph ? { ceph: cephCommand } : {}
   return {
-    ...hands(cloud.clusters.a),
-    volumes: rbdVolumes({ ...commandOf(cloud), conf, patience, heldMs: 400 }),
+    ...hands(cluster),
+    volumes: rbdVolumes({ ...commandOf(cloud), conf, patience, heldMs: 400, ...ceph }),
+    ...(has.ceph ? { fillUp: () => fillUp(cluster) } : {}),
     cutOff: (what, when) =>
       faults.add({ service: 'rbd', path: librbdCalls[what], when, does: { is: 'drop' }, times: 1 }),
     hang: () => hang(cloud, 'rbd'),

@@ -1,12 +1,12 @@
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll } from 'vitest'
+import { afterAll, beforeAll, describe } from 'vitest'
 import type { Cloud } from '../../infra/cloud/main.ts'
 import { commandFactsWorld, commandWorld, dashboardFactsWorld, readerWorld } from './embedded-ceph.ts'
 import { openTestCloud } from './embedded-cloud.ts'
 import { describeFacts } from './facts.contract.ts'
 import { describeReader } from './reader.contract.ts'
-import { describeVolumes } from './volumes.contract.ts'
+import { describeVolumes, itTellsAFullPool } from './volumes.contract.ts'
 
 // a process a call: compiled once, each starts in two thirds of the time
 process.env['NODE_COMPILE_CACHE'] ??= join(tmpdir(), 'rbdsnap-compiled')
@@ -19,6 +19,7 @@ beforeAll(async () => {
 afterAll(() => close())
 
 describeVolumes('the command rbd', async () => commandWorld(cloud))
+describe('the command rbd beside the command ceph', () => itTellsAFullPool(() => commandWorld(cloud, { ceph: true })))
 describeFacts('the dashboard', async () => dashboardFactsWorld(cloud))
 describeFacts('the commands rbd and ceph', async () => commandFactsWorld(cloud, { ceph: true }))
 describeFacts('the command rbd alone', async () => commandFactsWorld(cloud, { ceph: false }))

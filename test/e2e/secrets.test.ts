@@ -1,7 +1,5 @@
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -9,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readEvents, type EventFile } from '../../infra/cli/event-files.ts'
 import { replay, type Replayed } from '../../infra/cli/replay.ts'
 import { openSession, type Session } from '../../infra/cli/session.ts'
+import { freePorts } from '../../infra/embedded/ports.ts'
+import { tagRun, takeOverRun } from '../../shared/names.ts'
 import { defaultRules } from '../../shared/rules.ts'
 import { leaksBelow, leaksIn, type Canaries } from '../support/canaries.ts'
 import { echoingProxy, innocentMark, type EchoingProxy } from '../support/echoing-proxy.ts'
@@ -27,6 +27,10 @@ const canaries: Canaries = {
   'password in a URL': 'canary-of-a-transport-url',
 }
 
+/** the wishes in events/: the tag of 18-instance.update, the image of 11-instance.snapshot.start */
+const refused = tagRun('89c56d91-0150-41cf-b686-3c47292b07da', 'snapshot:before-upgrade', 1)
+const takenOver = takeOverRun('56813989-0617-48bf-bca3-9bbe9caca90f')
+
 let dataDir = ''
 let proxy: EchoingProxy
 let session: Session
@@ -36,10 +40,9 @@ let shown: Record<string, string> = {}
 beforeAll(async () => {
   dataDir = mkdtempSync(join(tmpdir(), 'rbdsnap-secrets-'))
   process.env['RBDSNAP_DATA_DIR'] = dataDir
-  let clones = 0
   proxy = echoingProxy(canaries, (_service, method, path, nth) => {
     // one run is refused for good, in the middle; everywhere else an answer is lost now and then, and asked for again
-    if (path.endsWith('/clone')) return clones++ === 0 ? 400 : null
+    if (path.endsWith('/clone')) return path.includes(refused) ? 400 : null
     return (method === 'GET' || path.endsWith('/auth/tokens')) && nth % 6 === 0 ? 502 : null
   })
   session = await throughProxy()
@@ -48,7 +51,7 @@ beforeAll(async () => {
     status: await (await fetch(session.own?.statusUrl ?? '')).text(),
     world: await imagesOf(session),
     'run list': await rbdsnap('run', 'list', '-f', 'json'),
-    'run show': await rbdsnap('run', 'show', runs.find((run) => run.outcome === 'parked')?.run ?? '', '-f', 'json'),
+    'run show': await rbdsnap('run', 'show', refused, '-f', 'json'),
     'parked list': await rbdsnap('parked', 'list', '-f', 'json'),
   }
   await session.close()
@@ -62,7 +65,9 @@ afterAll(() => {
 
 describe('after runs that went well and runs that failed, with secrets quoted back', () => {
   it('there were such runs, and the pages were seen', () => {
-    expect(runs.map((run) => run.outcome)).toEqual(expect.arrayContaining(['active', 'parked']))
+    expect(runs.find(({ run }) => run === refused)?.outcome).toBe('parked')
+    // whether we or Nova come first in a take-over is not settled here
+    expect(['active', 'nova-did-it']).toContain(runs.find(({ run }) => run === takenOver)?.outcome)
     expect(proxy.echoed()).toBeGreaterThan(5)
     expect(Object.keys(canaries).filter((name) => name.startsWith('token')).length).toBeGreaterThan(3)
     // the words of the page are kept: what is not found below was taken out of them
@@ -115,14 +120,6 @@ async function throughProxy(): Promise<Session> {
       RBDSNAP_CEPH_URLS: [await behind(x), await behind(y)].join(','),
     },
   })
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer())
-  await Promise.all(servers.map((server) => once(server.listen(0, '127.0.0.1'), 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }
 
 /** A take-over, a tag, and what cannot be read; each with secrets where clouds put them. */

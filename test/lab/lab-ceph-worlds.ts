@@ -49,6 +49,20 @@ async function makeDashboardUser({ ceph, dir }: CephLab, user: string, rights: s
   return { user, password, drop }
 }
 
+/** A quota of one byte: the monitors see within seconds that it is used up, or that there is none any more. */
+async function fillUp({ ceph, pools }: CephLab) {
+  const setQuota = (bytes: number) => ceph('osd', 'pool', 'set-quota', pools.images, 'max_bytes', String(bytes))
+  const isFull = async () => (await ceph('health', 'detail')).includes(`pool '${pools.images}' is full`)
+  await setQuota(1)
+  await until(async () => (await isFull()) || null, `${pools.images} is full`)
+  return {
+    async release() {
+      await setQuota(0)
+      await until(async () => !(await isFull()) || null, `${pools.images} has room again`)
+    },
+  }
+}
+
 /** RBD through the real dashboard of two managers; a proxy before each of them loses answers when told so. */
 export async function dashboardWorld(given: CephLab, has: { ceph?: true } = {}): Promise<VolumesWorld> {
   const { lab, ceph } = given
@@ -100,6 +114,7 @@ export async function dashboardWorld(given: CephLab, has: { ceph?: true } = {}):
       order = await activeFirst()
     },
     ...(has.ceph ? { keepsFlattens: true } : {}),
+    fillUp: () => fillUp(given),
     async failOver() {
       await mgr.fail()
       order = await activeFirst()
@@ -169,7 +184,7 @@ export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): P
     }),
     cutOff: (what, when) => writeFileSync(fault, `${when} ${commands[what]}\n`),
     killGateway: async () => killChildren('flatten', 'cp'),
-    ...(has.ceph ? { keepsFlattens: true } : {}),
+    ...(has.ceph ? { keepsFlattens: true, fillUp: () => fillUp(given) } : {}),
     async trash({ pool, image }) {
       await given.rbd('trash', 'mv', `${pool}/${image}`)
     },

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -12,13 +12,14 @@ import type { HalfMadeForm, VolumesWorld } from '../contract/volumes.contract.ts
 import { until } from './hands.ts'
 
 /**
- * Two pools of the suite's own in the lab's cluster, with everything that is in them, and what somebody with the
+ * Two pools of this process's own in the lab's cluster, with everything that is in them, and what somebody with the
  * administrator's key does there. Closed, the pools are gone.
  */
 export const mebibyte = 1024 * 1024
 export const diskBytes = 64 * mebibyte
 const slowDiskBytes = 1024 * mebibyte
-const poolPrefix = 'rbdsnap-contract-'
+const everyPool = /^rbdsnap-contract-(?<pid>\d+)-/
+const name = `rbdsnap-contract-${process.pid}`
 const clonable = ['layering', 'exclusive-lock', 'object-map', 'fast-diff', 'deep-flatten']
 const largest = 1024 * mebibyte
 
@@ -36,12 +37,14 @@ export async function openCephLab(lab: Lab, cloneFormat: 1 | 2) {
     return (await run('rados', ['--conf', lab.ceph.conf, ...args], { encoding: 'buffer', maxBuffer: largest })).stdout
   }
 
-  /** Also those that a run left which was killed. */
+  /** Also those that a run left which was killed, but not those of another file's process. */
   async function dropPools(): Promise<void> {
     await ceph('config', 'set', 'mon', 'mon_allow_pool_delete', 'true')
     const all = JSON.parse(await ceph('osd', 'pool', 'ls', '-f', 'json')) as string[]
-    for (const pool of all.filter((name) => name.startsWith(poolPrefix))) {
-      await ceph('osd', 'pool', 'rm', pool, pool, '--yes-i-really-really-mean-it')
+    for (const pool of all) {
+      const pid = Number(everyPool.exec(pool)?.groups?.['pid'] ?? 0)
+      if (pid === process.pid || (pid > 0 && !existsSync(`/proc/${pid}`)))
+        await ceph('osd', 'pool', 'rm', pool, pool, '--yes-i-really-really-mean-it')
     }
   }
 
@@ -49,7 +52,7 @@ export async function openCephLab(lab: Lab, cloneFormat: 1 | 2) {
   async function makePools(): Promise<{ disks: string; images: string }> {
     await dropPools()
     const run = randomUUID().slice(0, 8)
-    const made = { disks: `${poolPrefix}disks-${run}`, images: `${poolPrefix}images-${run}` }
+    const made = { disks: `${name}-disks-${run}`, images: `${name}-images-${run}` }
     for (const pool of Object.values(made)) {
       await ceph('osd', 'pool', 'create', pool, '8', '8')
       await rbd('pool', 'init', pool)
@@ -60,7 +63,7 @@ export async function openCephLab(lab: Lab, cloneFormat: 1 | 2) {
 
   /** A cephx user with the rights that docs/operate.md asks for, its key in a ceph.conf of its own. */
   async function makeUser(): Promise<{ user: string; conf: string }> {
-    const user = 'rbdsnap-contract'
+    const user = name
     const keyring = join(dir, 'keyring')
     const osd = Object.values(pools).map((pool) => `profile rbd pool=${pool}`)
     await ceph('auth', 'rm', `client.${user}`)

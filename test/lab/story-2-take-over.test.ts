@@ -67,7 +67,9 @@ async function endsInOneWholeImage(server: string, ms: number): Promise<void> {
   await images.untilActive(id)
   await servers.untilIdle(server)
   const { outcome } = await engine.untilEnded(id)
-  expect(['active', 'nova-did-it']).toContain(outcome)
+  // fallback: Nova's upload began while we registered. It took the image back to queued, with our location in it, which Glance then
+  // refuses a second time (seen once on Zed): what it can still be given is bytes.
+  expect(['active', 'nova-did-it', 'fallback']).toContain(outcome)
   const image = await wholeImage(story, id)
   if (outcome === 'nova-did-it') expect(ours(image)).toEqual([])
   await images.delete(id)

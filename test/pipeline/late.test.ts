@@ -37,7 +37,8 @@ describe('after a run has ended', () => {
     const { world, engine, server, run } = await ended({}, (w) => (w.glance.settings.isQuotaUsedUp = true))
     const { image, project } = run().wish
     world.glance.settings.isQuotaUsedUp = false
-    world.glance.create('rbdsnap', { id: image, owner: project, name: '', properties: { instance_uuid: server.id } })
+    const properties = { instance_uuid: server.id, rbdsnap_run: run().wish.run }
+    world.glance.create('rbdsnap', { id: image, owner: project, name: '', properties })
     await engine.toRest()
     expect(violationsAtRest(world)).toEqual([])
   })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { clone } from '../../functions/clone.ts'
+import { Failure } from '../../shared/failures.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import type { Image } from '../../shared/ports/images.ts'
 import type { RbdState, Volumes } from '../../shared/ports/volumes.ts'
@@ -27,19 +28,25 @@ interface Situation {
   image?: Image | null
   volume?: RbdState
   sinceMs?: number
+  ensureQueued?: () => Promise<void>
+  ensureSnapshot?: () => Promise<void>
 }
 type Made = Awaited<ReturnType<Volumes['ensureClone']>>
 const child = show(volume)
 const [protectSource, makeClone] = [`ceph.ensureProtected ${show(source)}`, `ceph.ensureClone ${show(source)} ${child}`]
+const [makeSnap, protectSnap] = [`ceph.ensureSnapshot ${child}@snap`, `ceph.ensureProtected ${child}@snap`]
 
 function inSituation(made: Made, more: Situation = {}) {
   const { ports, calls } = portsOf({
     compute: { find: async () => (more.server === undefined ? server() : more.server) },
-    images: { find: async () => (more.image === undefined ? image() : more.image) },
+    images: {
+      find: async () => (more.image === undefined ? image() : more.image),
+      ensureQueued: more.ensureQueued ?? yes,
+    },
     home: {
       ensureProtected: yes,
       ensureClone: async () => made,
-      ensureSnapshot: yes,
+      ensureSnapshot: more.ensureSnapshot ?? yes,
       ensureAbsent: yes,
       find: async () => more.volume ?? null,
     },
@@ -55,12 +62,34 @@ describe('a clone', () => {
   it('that is verified gets the snapshot that Glance clones from, protected, and goes to be registered', async () => {
     const { act, calls } = inSituation('verified')
     expect(await act()).toEqual({ is: 'done', next: { step: 'register', ...snapped, road: 'clone' } })
-    expect(calls).toEqual([
-      protectSource,
-      makeClone,
-      `ceph.ensureSnapshot ${child}@snap`,
-      `ceph.ensureProtected ${child}@snap`,
-    ])
+    expect(calls.filter((call) => call.startsWith('ceph'))).toEqual([protectSource, makeClone, makeSnap, protectSnap])
+  })
+
+  it("that is verified has Glance's record made while its snapshot waits for the monitors", async () => {
+    const snap = Promise.withResolvers<void>()
+    const record = Promise.withResolvers<void>()
+    const { act, calls } = inSituation('verified', {
+      image: null,
+      ensureSnapshot: () => snap.promise,
+      ensureQueued: async () => record.resolve(),
+    })
+    const acted = act()
+    await record.promise
+    expect(calls).not.toContain(protectSnap)
+    snap.resolve()
+    await acted
+    expect(calls.at(-1)).toBe(protectSnap)
+  })
+
+  it('that is verified gets its snapshot also when Glance makes no record, so that nothing is under way any more', async () => {
+    const snap = Promise.withResolvers<void>()
+    const ensureQueued = async () => {
+      snap.resolve()
+      throw new Failure('QUOTA', 'too many images')
+    }
+    const { act, calls } = inSituation('verified', { image: null, ensureQueued, ensureSnapshot: () => snap.promise })
+    await expect(act()).rejects.toMatchObject({ code: 'QUOTA' })
+    expect(calls.at(-1)).toBe(protectSnap)
   })
 
   it('that Ceph is still at is waited for, and gets no snapshot yet', async () => {

@@ -127,6 +127,7 @@ describe('the upload', () => {
       'ceph.ensureAbsent',
       'ceph.find',
       'ceph.ensureAbsent',
+      'glance.find',
       'nova.find',
       'glance.ensureQueued',
       'glance.setProperties',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ensureRecord, recordOf, verdictProperties } from '../../shared/image-record.ts'
-import type { ImageRecord } from '../../shared/ports/images.ts'
+import type { Image, ImageRecord } from '../../shared/ports/images.ts'
 import {
   base,
   consistency,
@@ -68,11 +68,11 @@ describe("a snapshot's record", () => {
     expect(Object.keys(made)).toHaveLength(7)
   })
 
-  const record = (asked: ImageRecord[], found = server()) =>
+  const record = (asked: ImageRecord[], found = server(), there: Image | null = null) =>
     portsOf({
       compute: { find: async () => found },
       images: {
-        find: async () => image({ properties: { hw_disk_bus: 'scsi' } }),
+        find: async (id) => (id === tagWish.image ? there : image({ id, properties: { hw_disk_bus: 'scsi' } })),
         ensureQueued: async (r) => void asked.push(r),
       },
     })
@@ -86,7 +86,22 @@ describe("a snapshot's record", () => {
   it('is made without asking for a base image that there is not', async () => {
     const { ports, calls } = record([], server({ baseImage: null }))
     await ensureRecord(tagWish, ports, context())
-    expect(calls).toEqual([`nova.find ${instance}`, 'glance.ensureQueued'])
+    expect(calls).toEqual([`glance.find ${tagWish.image}`, `nova.find ${instance}`, 'glance.ensureQueued'])
+  })
+
+  it('is not made again by the next step that needs it', async () => {
+    const { ports, calls } = record([], server(), image())
+    await ensureRecord(tagWish, ports, context())
+    expect(calls).toEqual([`glance.find ${tagWish.image}`])
+  })
+
+  it.each<[string, Partial<Image>]>([
+    ['another run', { properties: { rbdsnap_run: 'another' } }],
+    ['another project', { owner: 'another' }],
+  ])('of %s is not taken for it: Glance is asked, and says whose it is', async (_whose, more) => {
+    const { ports, calls } = record([], server(), image(more))
+    await ensureRecord(tagWish, ports, context())
+    expect(calls).toContain('glance.ensureQueued')
   })
 
   it("is left alone in a take-over: it is Nova's, and was claimed", async () => {
@@ -96,7 +111,7 @@ describe("a snapshot's record", () => {
   })
 
   it('is not made for an instance that is gone', async () => {
-    const { ports } = portsOf({ compute: { find: gone } })
+    const { ports } = portsOf({ compute: { find: gone }, images: { find: gone } })
     await expect(ensureRecord(tagWish, ports, context())).rejects.toMatchObject({ code: 'INSTANCE_GONE' })
   })
 })

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { register } from '../../functions/register.ts'
 import { Failure } from '../../shared/failures.ts'
+import type { Image } from '../../shared/ports/images.ts'
 import type { RbdState } from '../../shared/ports/volumes.ts'
 import {
   context,
@@ -24,6 +25,7 @@ function inSituation(
   given: {
     volume?: RbdState | null
     wish?: typeof tagWish
+    record?: Image | null
     ensureQueued?: () => Promise<void>
     ensureLocation?: () => Promise<void>
   } = {},
@@ -31,7 +33,7 @@ function inSituation(
   const { ports, calls } = portsOf({
     compute: { find: async () => server({ baseImage: null }) },
     images: {
-      find: async () => image(),
+      find: async () => (given.record === undefined ? image() : given.record),
       ensureQueued: given.ensureQueued ?? yes,
       ensureLocation: given.ensureLocation ?? yes,
     },
@@ -42,16 +44,22 @@ function inSituation(
 }
 
 describe('register', () => {
-  it('makes the record, gives it its location and its size, and says how long it took since it was asked for', async () => {
+  it('gives the record its location and its size, and says how long it took since it was asked for', async () => {
     const { act, calls } = inSituation()
     expect(await act()).toEqual({
       is: 'done',
       next: { step: 'flatten', ...snapped, road: 'clone', usableMs: nowMs - tagWish.requestedAtMs },
     })
-    expect(calls).toContain('glance.ensureQueued')
+    expect(calls).not.toContain('glance.ensureQueued')
     expect(calls.at(-1)).toBe(
       `glance.ensureLocation ${tagWish.image} rbd://${fsid}/images/${tagWish.image}/snap ${gib}`,
     )
+  })
+
+  it('makes the record that a copy has not yet', async () => {
+    const { act, calls } = inSituation({ record: null })
+    await act()
+    expect(calls).toContain('glance.ensureQueued')
   })
 
   it('took no time at all, and not less, by a clock that is behind that of whoever took the request', async () => {
@@ -88,7 +96,9 @@ describe('register', () => {
       await Promise.resolve()
       throw new Failure('IMAGE_GONE', 'its id was used before')
     }
-    await expect(inSituation({ volume: null, ensureQueued }).act()).rejects.toMatchObject({ code: 'IMAGE_GONE' })
+    await expect(inSituation({ volume: null, record: null, ensureQueued }).act()).rejects.toMatchObject({
+      code: 'IMAGE_GONE',
+    })
   })
 
   it('hands on that Glance takes no location: the driver diverts', async () => {

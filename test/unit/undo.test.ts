@@ -57,7 +57,7 @@ describe('the undo of the clone', () => {
   ])('removes %s', async (_what, situation) => {
     const { act, changes } = inSituation({ undos, image: image(), ...situation })
     await act()
-    expect(changes()).toContain(dropVolume)
+    expect(changes().slice(0, 2)).toEqual([dropVolume, dropRecord])
   })
 
   it.each<[string, Situation]>([
@@ -94,6 +94,26 @@ describe('the undo of the clone', () => {
     })
     await act()
     expect(changes()).toEqual([dropVolume])
+  })
+})
+
+describe('the undo of the record', () => {
+  const undos: UndoName[] = ['dropRecord']
+
+  it('removes it while it is queued', async () => {
+    const { act, changes } = inSituation({ undos, image: image() })
+    await act()
+    expect(changes()).toEqual([dropRecord, takeTagOff])
+  })
+
+  it.each<[string, Image | null]>([
+    ['belongs to another project', image({ owner: 'another' })],
+    ['bears no mark of this run', image({ properties: {} })],
+    ['is not there', null],
+  ])('leaves what %s', async (_what, now) => {
+    const { act, changes } = inSituation({ undos, image: now })
+    await act()
+    expect(changes()).toEqual([takeTagOff])
   })
 })
 

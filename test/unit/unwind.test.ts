@@ -24,7 +24,9 @@ describe('unwind', () => {
       lease: frozen,
     })
     expect(await act()).toEqual(rejected)
-    expect(changes()).toEqual([dropRecord, dropVolume, dropSource, `guest.thaw ${instance}`, 'leases.save', takeTagOff])
+    const [ofRegister, ofClone] = [[dropRecord], [dropVolume, dropRecord]]
+    const thaw = [`guest.thaw ${instance}`, 'leases.save']
+    expect(changes()).toEqual([...ofRegister, ...ofClone, dropSource, ...thaw, takeTagOff])
   })
 
   it('undoes nothing that was not noted', async () => {

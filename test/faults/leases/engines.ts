@@ -12,6 +12,7 @@ export interface Said {
   run?: string
   hop?: number
   code?: string
+  words?: string
 }
 
 export interface Engine {

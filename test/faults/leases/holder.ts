@@ -49,6 +49,7 @@ export async function holder(at: string | number, to: string | number): Promise<
       }
       other.write(bytes)
       other.once('data', (answer: Buffer) => {
+        answered()
         other.destroy()
         goOn(() => client.write(answer))
       })

@@ -112,7 +112,7 @@ const batches: Batch[] = [
     ],
     wanted: 'active',
   },
-  { step: 'register', holds: [makeRecord], wanted: 'active' },
+  { step: 'clone', holds: [makeRecord], wanted: 'active' },
   {
     step: 'register',
     holds: [glance('the location added', 'PATCH', ({ image }) => `/v2/images/${image}$`), sendNext],
@@ -211,9 +211,9 @@ describe('an engine that slept beyond its claim', () => {
     for (const [nth, { hold, when, ids }] of cases.entries()) {
       const wrong = await wrongWith(ids, stage, batch.wanted)
       // an ingest that finds the run made already names none
-      const says = stage.a.said.filter((s) => (s.run ?? ids.run) === ids.run).map((s) => s.says)
+      const said = stage.a.said.filter((s) => (s.run ?? ids.run) === ids.run)
       const wanted = hold.says ?? /^fenced$/
-      if (!says.some((words) => wanted.test(words))) wrong.push(`it said ${says.join() || 'nothing'}`)
+      if (!said.some(({ says }) => wanted.test(says))) wrong.push(`it said ${JSON.stringify(said)}`)
       if (JSON.stringify(before[nth]) !== JSON.stringify(after[nth])) wrong.push('the journal was written late')
       if (wrong.length > 0) bad.push(`${hold.name}, ${when}: ${wrong.join('; ')}`)
     }

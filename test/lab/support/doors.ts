@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { createServer, type AddressInfo } from 'node:net'
+import { freePorts } from '../../../infra/embedded/ports.ts'
 import { etc, inLab } from '../../../infra/lab/folders.ts'
 import { writeIni, type Ini } from '../../../infra/lab/ini.ts'
 import { wsgi } from '../../../infra/lab/keystone.ts'
@@ -21,7 +21,7 @@ export interface Door {
 
 /** Like the internal one, which shows locations. */
 export async function openGlanceDoor(): Promise<Door> {
-  const port = await freePort()
+  const [port = 0] = await freePorts(1)
   return open('glance', `http://${host}:${port}`, (file, settings) => {
     writeIni(file, { ...settings, DEFAULT: { bind_port: port, ...settings['DEFAULT'] } })
     const files = [etc('glance', 'glance-internal.conf'), file].flatMap((path) => ['--config-file', path])
@@ -30,7 +30,7 @@ export async function openGlanceDoor(): Promise<Door> {
 }
 
 export async function openKeystoneDoor(): Promise<Door> {
-  const port = await freePort()
+  const [port = 0] = await freePorts(1)
   return open('keystone', `http://${host}:${port}/v3`, (file, settings) => {
     writeIni(file, settings)
     const env = { OS_KEYSTONE_CONFIG_FILES: `${etc('keystone', 'keystone.conf')};${file}` }
@@ -56,12 +56,4 @@ async function open(service: string, url: string, program: (file: string, settin
   }
   await door.reopen()
   return door
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((done) => server.listen(0, host, done))
-  const { port } = server.address() as AddressInfo
-  await new Promise((done) => server.close(done))
-  return port
 }

@@ -22,9 +22,9 @@ export interface Images {
   show(id: string): Promise<Image>
   list(): Promise<Image[]>
   named(name: string): Promise<Image[]>
-  untilActive(id: string, withinMs?: number): Promise<Image>
+  untilActive(id: string, withinMs?: number, lookEveryMs?: number): Promise<Image>
   /** until one image of this name is active */
-  untilNamedActive(name: string, withinMs?: number): Promise<Image>
+  untilNamedActive(name: string, withinMs?: number, lookEveryMs?: number): Promise<Image>
   create(record: Record<string, unknown>, bytes: ReadableStream<Uint8Array>): Promise<string>
   change(id: string, patch: { op: string; path: string; value?: unknown }[]): Promise<void>
   /** Deletes, and takes protection off before if there is any. */
@@ -48,19 +48,21 @@ export function imagesOf(rest: Rest, glance: string): Images {
     },
     list: () => listed(`${all}?limit=1000`),
     named: (name) => listed(`${all}?name=${encodeURIComponent(name)}`),
-    untilActive: (id, withinMs) =>
+    untilActive: (id, withinMs, lookEveryMs) =>
       waitFor(
         `image ${id} is active`,
         () => images.show(id),
         (image) => image.status === 'active',
         withinMs,
+        lookEveryMs,
       ),
-    async untilNamedActive(name, withinMs) {
+    async untilNamedActive(name, withinMs, lookEveryMs) {
       const [image] = await waitFor(
         `an image named ${name} is active`,
         () => images.named(name),
         (found) => found[0]?.status === 'active',
         withinMs,
+        lookEveryMs,
       )
       return image as Image
     },

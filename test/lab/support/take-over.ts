@@ -14,11 +14,15 @@ export async function warmUp({ servers, images, engine }: Story, server: string)
   await images.delete(id)
 }
 
-/** Active, one location, not protected, cut from its parent, and with the guest's own data in it. */
+/**
+ * Active, at one place, not protected, cut from its parent, and with the guest's own data in it. After an upload the place may be listed twice: Glance
+ * (Zed) adds it to the one that a PATCH left on the queued image, without a look at what is there, and deletes such an image without harm.
+ */
 export async function wholeImage({ lab, ceph, admin, tenant }: Story, id: string): Promise<Image> {
   const image = await admin.images.show(id)
   expect(image).toMatchObject({ status: 'active', protected: false, owner: tenant.projectId })
-  expect(image.locations).toHaveLength(1)
+  const places = (image.locations ?? []).map(({ url }) => url)
+  expect(image['rbdsnap_road'] === 'upload' ? [...new Set(places)] : places).toHaveLength(1)
   const { images: pool } = lab.ceph.pools
   const volume = await ceph.find(pool, id)
   expect(volume).toMatchObject({ sizeBytes: image.size, parent: null, snaps: [{ name: 'snap', isProtected: true }] })

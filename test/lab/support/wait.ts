@@ -4,6 +4,7 @@ export async function waitFor<T>(
   look: () => Promise<T>,
   isIt: (seen: T) => boolean,
   withinMs = 180_000,
+  lookEveryMs = 500,
 ): Promise<T> {
   const endAtMs = Date.now() + withinMs
   for (;;) {
@@ -15,8 +16,6 @@ export async function waitFor<T>(
     await pause(lookEveryMs)
   }
 }
-
-const lookEveryMs = 500
 
 export function pause(ms: number): Promise<void> {
   return new Promise((done) => setTimeout(done, ms))
