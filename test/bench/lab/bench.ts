@@ -34,7 +34,7 @@ const load = () =>
     .map((l) => l.toFixed(1))
     .join(' ')
 
-/** @throws Error before a full cluster makes everybody wait: Ceph holds writes back until there is room, for hours if need be. */
+/** @throws Error before a full cluster makes everybody wait: Ceph holds writes back until there is room, and what is measured is that. */
 async function checkRoom({ lab }: Story, { label, dataBytes }: DiskShape): Promise<void> {
   const { stdout } = await promisify(execFile)('ceph', ['--conf', lab.ceph.conf, 'df', '--format', 'json'])
   const { stats } = JSON.parse(stdout) as { stats: { total_avail_bytes: number } }
