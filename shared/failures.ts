@@ -58,6 +58,12 @@ export const failures = {
     says: 'A clone was left half made and has been removed; it is made again.',
     remedy: 'Nothing. If it repeats, look why the Ceph manager dies: `ceph crash ls`.',
   },
+  IMAGE_GOING: {
+    kind: 'retry',
+    says: 'The data of the image is gone, and Glance still shows its record.',
+    remedy:
+      'Nothing: its owner is deleting it. If it lasts, the volume was removed behind Glance, or Glance died on the way: `openstack image delete`.',
+  },
   TIMEOUT: {
     kind: 'retry',
     says: 'The step ran out of time.',
