@@ -29,10 +29,10 @@ async function flattenOf(wish: Wish, ports: Ports, ctx: Context): Promise<Progre
   try {
     return await homeOf(ports).flatten(glanceVolume(wish, ctx.settings.glancePool), ctx.signal)
   } catch (error) {
-    // Its owner deleted the image, and Glance the volume with it.
-    const isGone = error instanceof Failure && error.code === 'IMAGE_GONE'
-    if (isGone && !(await ports.images.find(wish.image, ctx.signal))) return { is: 'done' }
-    throw error
+    if (!(error instanceof Failure) || error.code !== 'IMAGE_GONE') throw error
+    // Its owner deleted the image: Glance deletes the volume first and the record after it (glance/location.py ImageProxy.delete).
+    if (!(await ports.images.find(wish.image, ctx.signal))) return { is: 'done' }
+    throw new Failure('IMAGE_GOING', `image ${wish.image} is there, and its volume is not: ${error.words}`)
   }
 }
 

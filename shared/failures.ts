@@ -63,6 +63,12 @@ export const failures = {
     says: 'Policies have used up their half of what the instance or its project may have.',
     remedy: 'Nothing, unless it lasts: raise the limits in the rules.',
   },
+  IMAGE_GOING: {
+    kind: 'retry',
+    says: 'The data of the image is gone, and Glance still shows its record.',
+    remedy:
+      'Nothing: its owner is deleting it. If it lasts, the volume was removed behind Glance, or Glance died on the way: `openstack image delete`.',
+  },
   TIMEOUT: {
     kind: 'retry',
     says: 'The step ran out of time.',

@@ -1,3 +1,4 @@
+import { Failure } from './failures.ts'
 import { guestOf, instanceLease, isThawed, release } from './freeze.ts'
 import { isRecordOf } from './image-record.ts'
 import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
@@ -24,10 +25,15 @@ export const undos: Record<UndoName, Undo> = {
     if (image?.properties[properties.run] !== wish.run) return 'undone'
     const server = await ports.compute.find(wish.instance, ctx.signal)
     if (mayWorkOnImage(server, sinceMs, ctx.clock.nowMs())) return 'later'
-    if (image.properties[properties.ownerProtected] !== 'true')
-      await ports.images.setProtected(wish.image, false, ctx.signal)
-    if (image.status === 'queued') await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
-    else await ports.images.removeProperties(wish.image, ownProperties(image.properties), ctx.signal)
+    try {
+      if (image.properties[properties.ownerProtected] !== 'true')
+        await ports.images.setProtected(wish.image, false, ctx.signal)
+      if (image.status === 'queued') await ports.images.ensureQueuedAbsent(wish.image, ctx.signal)
+      else await ports.images.removeProperties(wish.image, ownProperties(image.properties), ctx.signal)
+    } catch (error) {
+      // Its owner deleted it since we looked.
+      if (!(error instanceof Failure) || error.code !== 'IMAGE_GONE') throw error
+    }
     return 'undone'
   },
 

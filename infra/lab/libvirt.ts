@@ -87,6 +87,10 @@ export const libvirt: Part[] = [libvirtd, secret]
 
 /** A guest outlives its libvirtd; one that is forgotten would keep its disk for ever. */
 export async function endGuests(): Promise<void> {
-  const names = (await virsh('list', '--name')).split('\n').filter((name) => name !== '')
-  for (const name of names) await virsh('destroy', name)
+  const running = async () => (await virsh('list', '--name')).split('\n').filter((name) => name !== '')
+  for (const name of await running())
+    await virsh('destroy', name).catch(async (error: unknown) => {
+      // it may have ended by itself since it was listed
+      if ((await running()).includes(name)) throw error
+    })
 }

@@ -52,6 +52,34 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
     return found
   }
 
+  /**
+   * The data is deleted now and the record by what is given: whoever looks in between sees an active image without a volume
+   * (glance/location.py ImageProxy.delete, then image_repo.remove).
+   */
+  function deleteSlowly(by: Actor, id: string): () => void {
+    const image = get(id)
+    if (image.isProtected) {
+      note(by, 'delete refused', image)
+      throw new GlanceError(403, `Image ${id} is protected and cannot be deleted.`)
+    }
+    // A queued image has no location: what bears its name in the pool stays.
+    if (image.locations.length > 0) {
+      const volume = volumeOf(id)
+      const snap = { ...volume, snap: snapName }
+      if (ceph.childrenOf(snap).length > 0) throw new GlanceError(409, 'in use through the backend store')
+      if (ceph.has(volume)) {
+        if (ceph.snapOf(snap).isProtected) ceph.unprotect('glance', snap)
+        ceph.snapRemove('glance', snap)
+        ceph.remove('glance', volume)
+      }
+    }
+    return () => {
+      images.delete(id)
+      deleted.set(id, { ...image, status: 'deleted' })
+      note(by, 'delete', image)
+    }
+  }
+
   return {
     images,
     deleted,
@@ -132,26 +160,9 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
     },
 
     delete(by: Actor, id: string): void {
-      const image = get(id)
-      if (image.isProtected) {
-        note(by, 'delete refused', image)
-        throw new GlanceError(403, `Image ${id} is protected and cannot be deleted.`)
-      }
-      // A queued image has no location: what bears its name in the pool stays.
-      if (image.locations.length > 0) {
-        const volume = volumeOf(id)
-        const snap = { ...volume, snap: snapName }
-        if (ceph.childrenOf(snap).length > 0) throw new GlanceError(409, 'in use through the backend store')
-        if (ceph.has(volume)) {
-          if (ceph.snapOf(snap).isProtected) ceph.unprotect('glance', snap)
-          ceph.snapRemove('glance', snap)
-          ceph.remove('glance', volume)
-        }
-      }
-      images.delete(id)
-      deleted.set(id, { ...image, status: 'deleted' })
-      note(by, 'delete', image)
+      deleteSlowly(by, id)()
     },
+    deleteSlowly,
   }
 }
 

@@ -178,6 +178,15 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     return server
   }
 
+  /** Its data now, and its record when what is given is called; null when Glance refuses. */
+  function deleteImageSlowly(id: string): (() => void) | null {
+    const image = glance.images.get(id)
+    if (!image || image.isProtected || ceph.childrenOf({ pool: pools.glance, image: id, snap: 'snap' }).length > 0)
+      return null
+    unwanted.add(id)
+    return glance.deleteSlowly('tenant', id)
+  }
+
   return {
     clock,
     settings,
@@ -240,11 +249,8 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     },
     /** The owner deletes an image of his, if Glance lets him. */
     deleteImage(id: string): void {
-      const image = glance.images.get(id)
-      if (!image || image.isProtected || ceph.childrenOf({ pool: pools.glance, image: id, snap: 'snap' }).length > 0)
-        return
-      unwanted.add(id)
-      glance.delete('tenant', id)
+      deleteImageSlowly(id)?.()
     },
+    deleteImageSlowly,
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { cleanup } from '../../functions/cleanup.ts'
+import { Failure, type FailureCode } from '../../shared/failures.ts'
 import type { Server } from '../../shared/ports/compute.ts'
 import type { Image } from '../../shared/ports/images.ts'
 import type { RbdState } from '../../shared/ports/volumes.ts'
@@ -27,6 +28,8 @@ interface Situation {
   server?: Server | null
   image?: Image | null
   disk?: RbdState | null
+  /** what Glance says to the properties, and to the protection */
+  answers?: () => Promise<void>
   road?: 'clone' | 'copy' | 'upload'
   why?: string[]
   sinceMs?: number
@@ -39,8 +42,8 @@ function inSituation(given: Situation = {}) {
     compute: { find: async () => (given.server === undefined ? server() : given.server), ensureTagAbsent: yes },
     images: {
       find: async () => (given.image === undefined ? made : given.image),
-      setProperties: async (_id, properties) => void written.push(properties),
-      setProtected: yes,
+      setProperties: given.answers ?? (async (_id, properties) => void written.push(properties)),
+      setProtected: given.answers ?? yes,
     },
     home: { ensureSnapshotAbsent: yes, ensureAbsent: yes, find: async () => given.disk ?? null },
   })
@@ -77,6 +80,18 @@ describe('clean-up', () => {
     expect(await inSituation({ image: null }).act()).toEqual(
       ended('active', 'the image was deleted by its owner since'),
     )
+  })
+
+  it('says the same when it is deleted just before the verdict is written, and fails on any other answer', async () => {
+    const saying = (code: FailureCode) => async () => {
+      throw new Failure(code, 'x')
+    }
+    expect(await inSituation({ answers: saying('IMAGE_GONE') }).act()).toEqual(
+      ended('active', 'the image was deleted by its owner since'),
+    )
+    await expect(inSituation({ answers: saying('GLANCE_UNREACHABLE') }).act()).rejects.toMatchObject({
+      code: 'GLANCE_UNREACHABLE',
+    })
   })
 })
 

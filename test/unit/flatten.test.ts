@@ -96,12 +96,15 @@ describe('flatten', () => {
     expect([leases.of('flatten/0')?.holder, leases.of('flatten/1')?.holder]).toEqual(['one', 'another'])
   })
 
-  it('is done when the owner deleted the image, and Glance the volume with it, and not when only the volume is gone', async () => {
+  it('is done when the owner deleted the image, and Glance the volume with it, and asks again when only the volume is gone', async () => {
     const flatten = async () => {
       throw new Failure('IMAGE_GONE', 'x')
     }
     expect(await inSituation({ flatten, image: null }).act()).toMatchObject({ is: 'done', next: { step: 'cleanup' } })
-    await expect(inSituation({ flatten, image: image() }).act()).rejects.toMatchObject({ code: 'IMAGE_GONE' })
+    await expect(inSituation({ flatten, image: image() }).act()).rejects.toMatchObject({
+      code: 'IMAGE_GOING',
+      kind: 'retry',
+    })
   })
 
   it('is tried again, with its place kept, when Ceph fails', async () => {

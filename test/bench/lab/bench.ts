@@ -1,5 +1,6 @@
+import { execFile } from 'node:child_process'
 import { cpus, loadavg } from 'node:os'
-import { parseArgs } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 import { signIn } from '../../lab/support/rest.ts'
 import { openStory, type Story } from '../../lab/support/story.ts'
 import { show, spreadOf } from '../stats.ts'
@@ -32,6 +33,17 @@ const load = () =>
   loadavg()
     .map((l) => l.toFixed(1))
     .join(' ')
+
+/** @throws Error before a full cluster makes everybody wait: Ceph holds writes back until there is room, and what is measured is that. */
+async function checkRoom({ lab }: Story, { label, dataBytes }: DiskShape): Promise<void> {
+  const { stdout } = await promisify(execFile)('ceph', ['--conf', lab.ceph.conf, 'df', '--format', 'json'])
+  const { stats } = JSON.parse(stdout) as { stats: { total_avail_bytes: number } }
+  const [free, wanted] = [stats.total_avail_bytes, 2 * dataBytes].map((bytes) => (bytes / gibibyte).toFixed(1))
+  if (stats.total_avail_bytes < 2 * dataBytes)
+    throw new Error(
+      `${label}: ${free} GiB are free in the cluster, and ${wanted} needed. Make the lab anew with a larger RBDSNAP_LAB_OSD_GIB.`,
+    )
+}
 
 interface Bench {
   ours: Story
@@ -88,6 +100,7 @@ async function measure({ ours, nova, uploading }: Bench, shape: DiskShape, round
   const took: Record<string, number[]> = {}
   const note = (name: string, ms: number) => (took[name] ??= []).push(ms)
   for (let round = 0; round < rounds; round++) {
+    await checkRoom(ours, shape)
     const tag = await tagged(ours, mine, `bench-${shape.label}-${round}`)
     note('ours', tag.usableMs)
     note('frozen, ours', tag.frozenMs)

@@ -182,6 +182,8 @@ describe('an engine that slept beyond its claim', () => {
     const sayHeld = () =>
       `${stage.held()} of ${cases.length} held; not yet: ${JSON.stringify(stage.cloud.faults.list().filter((f) => f.times > 0))}; said: ${JSON.stringify(stage.a.said)}`
     await until(sayHeld, () => stage.held() === cases.length)
+    // What a step does beside what is held has come to its end: nothing that was decided on already is sent when it wakes.
+    await until(() => 'nothing else is asked for', stage.isStill)
     await stage.a.stop()
     stage.traps.splice(0)
     await inVain(stage, traps)

@@ -7,6 +7,7 @@ import { type Cloud, startCloud } from '../../../infra/cloud/main.ts'
 import type { DiskKind } from '../../../infra/cloud/servers.ts'
 import { projects, users } from '../../../infra/cloud/world.ts'
 import { queuePrefix, queueSteps } from '../../../infra/embedded/queue.ts'
+import { ordinaryPatience } from '../../../shared/adapters/rbd-volumes.ts'
 import { compose, systemClock } from '../../../shared/compose.ts'
 import { readConfig } from '../../../shared/config.ts'
 import { imageOf, tagRun } from '../../../shared/names.ts'
@@ -57,6 +58,8 @@ export interface Stage {
   /** as the queue does when the message's time is over */
   again: (trap: Trap) => Promise<void>
   isIdle: () => boolean
+  /** nobody has asked the cloud for anything for longer than an adapter waits between two looks (ordinaryPatience) */
+  isStill: () => boolean
   /** Nobody is held up and the sleeper is awake, also after a case that failed: the next one begins anew. */
   reset: () => void
   close: () => Promise<void>
@@ -73,9 +76,11 @@ export async function openStage(): Promise<Stage> {
   mkdirSync(join(dataDir, 'held'))
   const cloud = await startCloud({ dataDir, paxosProposeIntervalMs: 20, heldMs: 100, ...takeover })
   const heard: string[] = []
+  let lastHeardMs = 0
   const take = cloud.faults.take
   cloud.faults.take = (service, method, path) => {
     heard.push(`${service} ${method} ${path}`)
+    lastHeardMs = Date.now()
     return take(service, method, path)
   }
 
@@ -180,6 +185,7 @@ export async function openStage(): Promise<Stage> {
     held: () => holders().reduce((sum, h) => sum + h.held(), cloud.faults.held()),
     release,
     again: ({ step, body = '' }) => untilDone(step, body),
+    isStill: () => Date.now() - lastHeardMs > 2 * ordinaryPatience.everyMs,
     isIdle: () =>
       state.atWork === 0 &&
       queueSteps.every((step) => {
