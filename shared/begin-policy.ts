@@ -29,12 +29,13 @@ export async function beginPolicy(
   const { action, tag, rule } = policy
   if (!instance || !project || isOurFreeze(action, ports)) return null
   const run = policyRun(instance, action, atMs)
+  const lease = `policy/${instance}/${action}`
+  // Before the journal: most servers have no policy, and an outage of ours is nothing to their events.
+  const bears = await isThere(tag, instance, lease, message, ports, ctx)
+  if (bears !== true) return bears
   const before = await ports.journal.find(instance, run)
   if (before && (before.hop > 0 || before.outcome !== null)) return neverSent(before, ctx)
   if (before) return { record: before, next: { step: 'quiesce', wish: before.wish } }
-  const lease = `policy/${instance}/${action}`
-  const bears = await isThere(tag, instance, lease, message, ports, ctx)
-  if (bears !== true) return bears
   if (await isTwin(atMs, instance, lease, ports)) return { dropped: `the last event of ${tag} once more` }
   const server = await ports.compute.find(instance, ctx.signal)
   // Nova is taking the disk away already, for a rebuild say: a snapshot on it would be in Nova's way.

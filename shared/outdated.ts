@@ -36,7 +36,11 @@ export async function outdated(wish: Wish, ports: Ports, ctx: Context): Promise<
 /** Active images of this policy of this server, the newest event first. */
 async function imagesOfPolicy(wish: Wish, ports: Pick<Ports, 'images' | 'journal'>, ctx: Context): Promise<Made[]> {
   const made: Made[] = []
+  const seen = new Set<string>()
   for (const image of await ports.images.ofInstance(wish.instance, wish.project, ctx.signal)) {
+    // One that is listed twice must not count as two.
+    if (seen.has(image.id)) continue
+    seen.add(image.id)
     const run = image.properties[properties.run]
     if (run === undefined || image.status !== 'active') continue
     const record = await ports.journal.find(wish.instance, run)

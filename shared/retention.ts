@@ -1,5 +1,6 @@
 import { Failure } from './failures.ts'
 import { outdated, type Made } from './outdated.ts'
+import { pipeline } from './pipeline.ts'
 import type { MessageOf, Older } from './run.ts'
 import { whatKeeps, whatNeeds } from './still-needed.ts'
 import { endedWell, type Context, type Outcome, type Ports } from './step.ts'
@@ -20,19 +21,28 @@ const mostTries = 5
 const patienceMs = 1_800_000
 
 export async function retain(run: Run, older: Older, ports: Ports, ctx: Context): Promise<Outcome<'cleanup'>> {
+  // Its leash is cleanup's own: what comes after a day of standstill would be parked.
+  if (ctx.clock.nowMs() - run.sinceMs > pipeline.cleanup.leashMs)
+    return end(run, unknown(older, 'it is too late for that'))
   try {
     return older.next ? await removeNext(run, older, older.next, ports, ctx) : await lookForNext(run, older, ports, ctx)
   } catch (error) {
     if (!(error instanceof Failure) || (error.kind === 'retry' && run.tries + 1 < mostTries)) throw error
-    return end(run, `older images were not looked at: ${error.message}`)
+    return end(run, unknown(older, error.message))
   }
 }
 
+/** Glance goes on with what an earlier delivery may have asked of it. */
+const unknown = ({ next }: Older, why: string): string =>
+  next
+    ? `it is not known whether image ${next.image} of the policy was removed: ${why}`
+    : `older images were not looked at: ${why}`
+
 async function lookForNext(run: Run, older: Older, ports: Ports, ctx: Context): Promise<Outcome<'cleanup'>> {
   if (older.done.length >= mostAtOnce) return end(run)
-  const mustBeSoon = hurry(ctx)
   const found = await outdated(run.wish, ports, ctx)
   if ('kept' in found) return end(run, found.kept)
+  const mustBeSoon = hurry(ctx)
   const kept: string[] = []
   for (const made of found.images.filter(({ image }) => !older.done.includes(image.id))) {
     mustBeSoon()
@@ -51,10 +61,9 @@ async function removeNext(
   ports: Ports,
   ctx: Context,
 ): Promise<Outcome<'cleanup'>> {
-  const mustBeSoon = hurry(ctx)
   const found = await outdated(run.wish, ports, ctx)
   const made = 'kept' in found ? undefined : found.images.find((one) => one.image.id === image)
-  const became = made ? await remove(made, mustBeSoon, ports, ctx) : await whatBecameOf(image, ports, ctx)
+  const became = made ? await remove(made, ports, ctx) : await whatBecameOf(image, ports, ctx)
   // An earlier delivery may have asked Glance, which goes on when nobody waits for it any more.
   if (became.isPassing && ctx.clock.nowMs() - notedAtMs < patienceMs) return { is: 'waiting', inMs: 5_000 }
   return goOn(run, [became.words], { done: [...older.done, image], next: null })
@@ -67,16 +76,16 @@ interface End {
 }
 const settled = (words: string): End => ({ words, isPassing: false })
 
-async function remove(made: Made, mustBeSoon: () => void, ports: Ports, ctx: Context): Promise<End> {
+async function remove(made: Made, ports: Ports, ctx: Context): Promise<End> {
   const { id } = made.image
+  const mustBeSoon = hurry(ctx)
   const need = await whatNeeds(made, ports, ctx)
   if (need) return { words: keptWords(id, need.why), isPassing: need.isHalfGone }
   const now = await ports.images.find(id, ctx.signal)
   if (!now) return settled(goneWords(id))
   const since = whatKeeps(now, made.wish)
   if (since) return settled(keptWords(id, since.why))
-  mustBeSoon()
-  const removal = await ports.images.remove(id, ctx.signal)
+  const removal = await ports.images.remove(id, mustBeSoon, ctx.signal)
   if (removal.is === 'removed') return settled(`removed image ${id} of the policy`)
   if (removal.is === 'gone') return settled(goneWords(id))
   return { words: keptWords(id, removal.why), isPassing: removal.is === 'busy' }
@@ -86,10 +95,12 @@ async function remove(made: Made, mustBeSoon: () => void, ports: Ports, ctx: Con
 async function whatBecameOf(image: string, ports: Pick<Ports, 'images'>, ctx: Context): Promise<End> {
   const there = await ports.images.find(image, ctx.signal)
   const isGone = !there || there.status === 'deleted' || there.status === 'pending_delete'
-  return settled(isGone ? goneWords(image) : keptWords(image, 'it is not outdated any more'))
+  return settled(isGone ? goneWords(image) : stillThere(image))
 }
 
 const keptWords = (image: string, why: string) => `image ${image} of the policy is kept: ${why}`
+const stillThere = (image: string) =>
+  `image ${image} of the policy is there and not outdated any more; a removal that was asked for before may be under way`
 const goneWords = (image: string) => `image ${image} of the policy is gone`
 
 /** What was seen may be otherwise by now: nothing is removed because of it when that is longer ago. */

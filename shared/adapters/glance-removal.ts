@@ -6,9 +6,9 @@ import { quote } from './words.ts'
 
 /** The one call that takes data from a tenant. Glance has no conditional DELETE. */
 export function removal(calls: GlanceCalls): Images['remove'] {
-  return async (id, signal): Promise<Removal> => {
+  return async (id, mustBeSoon, signal): Promise<Removal> => {
     const what = `image ${id}`
-    const answer = await calls.send({ what, method: 'DELETE', path: imagePath(id), signal })
+    const answer = await calls.send({ what, method: 'DELETE', path: imagePath(id), mustBeSoon, signal })
     const why = `Glance answered ${String(answer.status)}: ${quote(answer.text)}`
     if (answer.status === 204) return { is: 'removed' }
     if (answer.status === 404) return { is: 'gone' }

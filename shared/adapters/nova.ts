@@ -10,6 +10,8 @@ const service: Service = { name: 'Nova', unreachable: 'NOVA_UNREACHABLE', refuse
 
 /** 2.26 shows tags, 2.47 puts the flavor's disk size into the server; 2.79 is Train, the oldest that is still in use. */
 export const microversion = '2.79'
+/** It is asked for each stop of each server: a Nova that hangs must not keep those from the door who wait behind it. */
+const bearsMs = 3_000
 const headers = { 'openstack-api-version': `compute ${microversion}`, 'x-openstack-nova-api-version': microversion }
 
 const serverShape = z.object({
@@ -68,7 +70,14 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
 
     async bears(instance, tag, signal) {
       const what = `tag ${tag} of instance ${instance}`
-      const answer = await send({ what, method: 'GET', path: tagPath(instance, tag), headers, signal })
+      const answer = await send({
+        what,
+        method: 'GET',
+        path: tagPath(instance, tag),
+        headers,
+        timeoutMs: bearsMs,
+        signal,
+      })
       if (answer.status === 204) return true
       if (answer.status === 404) return false
       throw refusal(service, what, answer)

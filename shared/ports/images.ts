@@ -70,8 +70,10 @@ export interface Images {
    * Deletes an image with its data, whatever it is: whether it may go is asked before (shared/retention.ts). One request and no look
    * of its own, so that a caller whose claim is over cannot have looked and ask all the same. Glance deletes the data within the
    * request: when the caller's time is over it goes on, and the image shows what is left.
+   *
+   * @param mustBeSoon asked directly before the request; throws when what was seen is too long ago
    */
-  remove(id: string, signal: AbortSignal): Promise<Removal>
+  remove(id: string, mustBeSoon: () => void, signal: AbortSignal): Promise<Removal>
 
   /** Deletes a record while it is still queued. An active one stays: CEPH_BUSY is not ours to answer, it is kept and said. */
   ensureQueuedAbsent(id: string, signal: AbortSignal): Promise<'absent' | 'kept'>

@@ -455,6 +455,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
     })
 
     describe('removing an active image', () => {
+      const anyTime = () => {}
       async function made(): Promise<string> {
         const { id } = await queued()
         const { url, sizeBytes } = await world.makeVolume(id)
@@ -464,18 +465,40 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
 
       it('removes it and its data, once; then it is gone', async () => {
         const id = await made()
-        expect(await images.remove(id, patient())).toEqual({ is: 'removed' })
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'removed' })
         expect(await world.show(id)).toBeNull()
         expect(await world.volumeExists(id)).toBe(false)
-        expect(await images.remove(id, patient())).toEqual({ is: 'gone' })
-        expect(await images.remove(randomUUID(), patient())).toEqual({ is: 'gone' })
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'gone' })
+        expect(await images.remove(randomUUID(), anyTime, patient())).toEqual({ is: 'gone' })
+      })
+
+      const late = () => {
+        throw new Failure('TIMEOUT', 'too long ago')
+      }
+
+      it('is not asked for when what was seen before it is too long ago', async () => {
+        const id = await made()
+        await expectFailure(images.remove(id, late, patient()), 'TIMEOUT')
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+      })
+
+      it('is not asked for a second time, with a new token, when it is too long ago by then', async (test) => {
+        if (!world.answer) return test.skip('this world has no answer')
+        const id = await made()
+        world.answer(401)
+        let looks = 0
+        const once = () => {
+          if (looks++ > 0) late()
+        }
+        await expectFailure(images.remove(id, once, patient()), 'TIMEOUT')
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
       })
 
       it('that is protected is refused, and the image whole', async () => {
         const id = await made()
         await images.setProtected(id, true, patient())
         const why = expect.stringMatching(/403.*protected/) as string
-        expect(await images.remove(id, patient())).toEqual({ is: 'refused', why })
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'refused', why })
         expect(await world.show(id)).toMatchObject({ status: 'active' })
         await images.setProtected(id, false, patient())
       })
@@ -485,22 +508,22 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
         const id = await made()
         const user = await world.use(id)
         const why = expect.stringMatching(/409.*in use/) as string
-        expect(await images.remove(id, patient())).toEqual({ is: 'busy', why })
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'busy', why })
         expect(await world.show(id)).toMatchObject({ status: 'active' })
         expect(await world.volumeExists(id)).toBe(true)
         await user.release()
-        expect(await images.remove(id, patient())).toEqual({ is: 'removed' })
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'removed' })
       })
 
       it('goes on when its caller has no time left: busy for who asks meanwhile, and gone in the end', async (test) => {
         if (!world.slowDelete) return test.skip('this world has no slowDelete')
         const id = await made()
         world.slowDelete(1_500)
-        await expectFailure(images.remove(id, AbortSignal.timeout(300)), 'TIMEOUT')
+        await expectFailure(images.remove(id, anyTime, AbortSignal.timeout(300)), 'TIMEOUT')
         world.slowDelete(0)
-        expect(await images.remove(id, patient())).toMatchObject({ is: 'busy' })
+        expect(await images.remove(id, anyTime, patient())).toMatchObject({ is: 'busy' })
         expect(await images.find(id, patient())).toMatchObject({ status: 'active' })
-        const again = () => images.remove(id, patient())
+        const again = () => images.remove(id, anyTime, patient())
         expect(await untilDone(again, ({ is }) => is === 'gone')).toEqual({ is: 'gone' })
         expect(await world.volumeExists(id)).toBe(false)
       })
@@ -510,7 +533,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
           if (!world.cutOff) return test.skip('this world has no cutOff')
           const id = await made()
           world.cutOff('DELETE', when)
-          const again = () => images.remove(id, patient())
+          const again = () => images.remove(id, anyTime, patient())
           await untilDone(again, ({ is }) => is === 'removed' || is === 'gone')
           expect(await world.volumeExists(id)).toBe(false)
         })

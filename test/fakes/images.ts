@@ -116,7 +116,8 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
       })
     },
 
-    async remove(id) {
+    async remove(id, mustBeSoon) {
+      mustBeSoon()
       if (!glance.images.has(id)) return { is: 'gone' }
       try {
         request(() => glance.delete(me, id))

@@ -232,7 +232,7 @@ const glanceCalls: Record<string, () => Promise<Scene>> = {
     a.snapProtect('images', id, 'snap')
     await images(cloud.urls.glance).ensureLocation(id, `rbd://${a.fsid}/images/${id}/snap`, 64 * kib, signal())
     return {
-      act: (url) => images(url).remove(id, signal()),
+      act: (url) => images(url).remove(id, () => {}, signal()),
       isTrue: (it) => ['removed', 'gone'].includes((it as { is: string }).is) === (row(id) === undefined),
     }
   },

@@ -69,7 +69,7 @@ export function glanceCalls(where: Where, identity: Identity): Calls {
     upload: (signal) => own().upload(ids.image, new Blob(['a disk']).stream(), signal),
     setProperties: (signal) => own().setProperties(ids.image, { a: 'b' }, signal),
     removeProperties: (signal) => own().removeProperties(ids.image, ['a', 'instance_uuid'], signal),
-    remove: (signal) => own().remove(ids.image, signal),
+    remove: (signal) => own().remove(ids.image, () => {}, signal),
     ensureQueuedAbsent: (signal) => own().ensureQueuedAbsent(ids.image, signal),
   }
 }

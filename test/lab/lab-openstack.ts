@@ -64,7 +64,7 @@ export async function ownProject(lab: Lab): Promise<{ id: string; owner: Ask; cl
 async function removeImages(lab: Lab, admin: Ask, project: string): Promise<void> {
   const glanceUrl = `${lab.glance.internal}/v2/images`
   for (;;) {
-    const { images } = (await must(admin('GET', `${glanceUrl}?owner=${project}&limit=100`), 200)) as {
+    const { images } = (await must(admin('GET', `${glanceUrl}?owner=${project}&visibility=all&limit=100`), 200)) as {
       images: { id: string; protected: boolean }[]
     }
     if (images.length === 0) return

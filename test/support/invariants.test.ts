@@ -102,6 +102,23 @@ describe('an invariant sees', () => {
       },
     ],
     [
+      'I4: an image of a policy removed that a server was made from',
+      ({ world, server }) => {
+        server.tags.push('snapshot-keep:1')
+        const [older = ''] = [1, 2].map((atMs) => policyImage(world, server, 'power_off', atMs))
+        world.addServer({ disk: 'flat' }).baseImage = older
+        world.glance.delete('rbdsnap', older)
+      },
+    ],
+    [
+      'I4: an image in use asked for, though Glance refused it',
+      ({ world, server }) => {
+        const image = policyImage(world, server, 'power_off', 1)
+        world.bootFrom(image)
+        expect(() => world.glance.delete('rbdsnap', image)).toThrow('in use')
+      },
+    ],
+    [
       'I4: something of a run made after its last look',
       ({ world, server, run }) =>
         world.ceph.snapCreate('rbdsnap', { ...novaDisk('vms', server.id), snap: `rbdsnap-${run.wish.run}` }),

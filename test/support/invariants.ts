@@ -127,25 +127,33 @@ function trespasses({ trespasses: found }: World): Violation[] {
   return found.map((e) => say(4, `${e.op} of ${e.pool}/${e.image}${e.snap === null ? '' : `@${e.snap}`}`))
 }
 
-/** Of active images: a policy's own that is over, that nobody else needs, and of which enough newer ones are left. */
+/**
+ * Of active images: a policy's own that is over, that nobody else needs, and of which enough newer ones are left. One in use is
+ * not even to be asked for: a Glance from glance_store 4.6 on would take it.
+ */
 function removals(world: World): Violation[] {
   return world.glance.events.flatMap((event, at) => {
+    if (isAskedInUse(event)) return [say(4, `image ${event.image.id}, in use, was to be removed`)]
     if (!isRemoval(event)) return []
     const { image } = event
     const run = world.store.runs().find((r) => r.wish.image === image.id)
     const isPolicys = run?.wish.trigger.is === 'policy' && (run.outcome === 'active' || run.outcome === 'fallback')
     const isOwners = image.isProtected || !image.isPrivate || world.guarded.has(image.id)
+    const isBase = [...world.servers.values()].some(({ baseImage }) => baseImage === image.id)
     const tags = world.servers.get(image.properties['instance_uuid'] ?? '')?.tags
     const keep = tags ? keepOf(tags) : { all: 'the server is gone' }
     const isTooFew = 'all' in keep || leftOf(world, image, at) < keep.newest
     return [
       ...(isPolicys ? [] : [say(4, `image ${image.id}, of no policy, was removed`)]),
       ...(isOwners ? [say(4, `image ${image.id}, protected or shared, was removed`)] : []),
+      ...(isBase ? [say(4, `image ${image.id}, from which a server was made, was removed`)] : []),
       ...(isTooFew ? [say(4, `image ${image.id} was removed, and too few are left`)] : []),
     ]
   })
 }
 
+const isAskedInUse = ({ by, op, image }: GlanceEvent) =>
+  by === 'rbdsnap' && op === 'delete refused' && !image.isProtected
 const isRemoval = ({ by, op, image }: GlanceEvent) => by === 'rbdsnap' && op === 'delete' && image.status === 'active'
 
 /** How many of the same policy were active when the event of this number was over. */

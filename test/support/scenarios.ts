@@ -22,7 +22,7 @@ export interface Scenario {
 export const tooLate = 'too late'
 
 /** A policy of whose event nobody heard: the older images stay. */
-export const unheard = 'active,active,active,active, images: 4'
+export const unheard = 'active,active,active,active,active, images: 5'
 
 export const scenarios: Scenario[] = [
   {
@@ -172,16 +172,16 @@ export const scenarios: Scenario[] = [
     ends: ['active, images: 0', 'active, images: 1', 'rejected, images: 0'],
   },
   {
-    name: 'policy: of four older images one is protected and one in use',
+    name: 'policy: of five older images one is protected, a disk hangs on one, a server was made from one',
     road: 'policy',
     begin: (harm) => ofPolicy(harm, ['snapshot-on:power_off', 'snapshot-keep:1']),
-    ends: ['active,active,active,active,active, images: 3'],
+    ends: ['active,active,active,active,active,active, images: 4'],
   },
   {
     name: 'policy: two are kept, whatever else stays',
     road: 'policy',
     begin: (harm) => ofPolicy(harm, ['snapshot-on:power_off', 'snapshot-keep:2', 'snapshot-keep:1']),
-    ends: ['active,active,active,active,active, images: 4'],
+    ends: ['active,active,active,active,active,active, images: 5'],
   },
 ]
 
@@ -209,17 +209,18 @@ function tagged(harm: Harm | undefined, options: Parameters<World['addServer']>[
   return { world, server }
 }
 
-/** One event in both formats; of the older images the second is protected, and a disk hangs on the third. */
+/** One event in both formats; the second older image is protected, a disk hangs on the third, and a server whose disk is none was made from the fourth. */
 function ofPolicy(harm: Harm | undefined, tags: string[]) {
   const world = begun(harm, 'both')
   const server = world.addServer({})
   server.tags.push(...tags)
   const dayMs = 86_400_000
-  const [, second = '', third = ''] = [1, 2, 3, 4].map((days) =>
+  const [, second = '', third = '', fourth = ''] = [1, 2, 3, 4, 5].map((days) =>
     policyImage(world, server, 'power_off', world.clock.nowMs() - days * dayMs),
   )
   world.protectImage(second)
   world.bootFrom(third)
+  world.addServer({ disk: 'flat' }).baseImage = fourth
   world.powerOff(server)
   return { world, server }
 }

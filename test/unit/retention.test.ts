@@ -67,6 +67,9 @@ interface Situation {
   used?: string[]
   /** while Ceph is asked for the data of an image */
   looking?: (id: string) => Promise<void>
+  /** Glance takes so long to list the instance's images. */
+  listingMs?: number
+  isListedTwice?: boolean
 }
 
 function inSituation(given: Situation) {
@@ -83,8 +86,13 @@ function inSituation(given: Situation) {
       find: async (id) => images.get(id) ?? null,
       setProperties: yes,
       // newest first, as Glance's clock has it, which is not what decides
-      ofInstance: async () => [...images.values()].reverse(),
-      async remove(id) {
+      ofInstance: async () => {
+        clock.ms += given.listingMs ?? 0
+        const listed = [...images.values()].reverse()
+        return given.isListedTwice ? [...listed, ...listed] : listed
+      },
+      async remove(id, mustBeSoon) {
+        mustBeSoon()
         const said = (await given.removal?.(id)) ?? { is: 'removed' }
         if (said.is === 'removed') removed.push(id)
         if (said.is === 'removed') images.delete(id)
@@ -207,6 +215,16 @@ describe('retention', () => {
     expect(changing.map((call) => call.split(' ')[0])).toEqual(['glance.remove'])
   })
 
+  it('counts an image once that Glance lists twice', async () => {
+    const { toTheEnd, removed } = inSituation({
+      older: [made(1), made(2)],
+      server: server({ vmState: 'stopped', tags: [on, 'snapshot-keep:2'] }),
+      isListedTwice: true,
+    })
+    await toTheEnd()
+    expect(removed).toEqual(idsOf(made(2)))
+  })
+
   it('removes at most ten in one run, and what is kept takes none of the places', async () => {
     const older = Array.from({ length: 30 }, (_, i) => made(i + 1, i > 14 ? { image: { isProtected: true } } : {}))
     const { toTheEnd, removed } = inSituation({ older })
@@ -268,6 +286,25 @@ describe('retention that fails', () => {
     expect(removed).toEqual([])
   })
 
+  it('does not claim to know what became of the image that it had noted', async () => {
+    const removal = () => Promise.reject(new Failure('TIMEOUT', 'image'))
+    const { noted, once } = inSituation({ older: [made(1)], removal })
+    const run = await noted()
+    const reason = expect.stringMatching(
+      `^it is not known whether image ${made(1).image.id} of the policy was removed: TIMEOUT`,
+    ) as string
+    expect(await once({ ...run, tries: 4 })).toMatchObject({ is: 'ended', outcome: 'active', reason })
+  })
+
+  it('to come within the day that the step has ends the run well', async () => {
+    const { then, once, clock, removed } = inSituation({ older: [made(1)] })
+    const run = await then()
+    clock.ms += dayMs + 1_000
+    const reason = expect.stringMatching(/too late/) as string
+    expect(await once(run)).toMatchObject({ is: 'ended', outcome: 'active', reason })
+    expect(removed).toEqual([])
+  })
+
   it('ends it at once when trying again is no use', async () => {
     const { then, once, images } = inSituation({ older: [made(1)] })
     const run = await then()
@@ -298,6 +335,12 @@ describe('retention that fails', () => {
     const run = await situation.noted()
     await expect(situation.once(run)).rejects.toMatchObject({ code: 'TIMEOUT' })
     expect(situation.removed).toEqual([])
+  })
+
+  it('is no matter of how long Glance takes to list', async () => {
+    const { toTheEnd, removed } = inSituation({ older: [made(1)], listingMs: 9_000 })
+    await toTheEnd()
+    expect(removed).toEqual(idsOf(made(1)))
   })
 
   it('because of a bug stops the run for a person', async () => {
@@ -343,7 +386,7 @@ describe('retention keeps all', () => {
     const run = await noted()
     found.tags = [on, 'snapshot-keep:2']
     expect(await toTheEnd(run)).toMatchObject({
-      reason: `image ${older.image.id} of the policy is kept: it is not outdated any more`,
+      reason: `image ${older.image.id} of the policy is there and not outdated any more; a removal that was asked for before may be under way`,
     })
     expect(removed).toEqual([])
   })
