@@ -24,8 +24,13 @@ export interface Carried {
   failure?: Failure
 }
 
+/**
+ * Nova, Keystone or Glance may be away for minutes, in an upgrade for an hour or two: what was asked for is served when they are back,
+ * and no person is called for it. Pauses double up to two minutes; the last try comes after some three hours.
+ */
 const firstPauseMs = 2_000
-const mostTries = 8
+const longestPauseMs = 120_000
+const mostTries = 96
 
 export async function driveIngest(
   message: MessageOf<'ingest'>,
@@ -73,7 +78,8 @@ async function failed(message: MessageOf<'ingest'>, error: unknown, ports: Ports
       ? error
       : new Failure('UNKNOWN', error instanceof Error ? `${error.name}: ${error.message}` : String(error))
   if (failure.kind === 'retry' && message.tries + 1 < mostTries) {
-    await ports.queue.send({ ...message, tries: message.tries + 1 }, firstPauseMs * 2 ** message.tries)
+    const pauseMs = Math.min(firstPauseMs * 2 ** message.tries, longestPauseMs)
+    await ports.queue.send({ ...message, tries: message.tries + 1 }, pauseMs)
     return { says: 'again later', failure }
   }
   const body = JSON.stringify(message)
