@@ -1,5 +1,4 @@
 import { freeImage } from './choose-image.ts'
-import { isFinal } from './drive-ingest.ts'
 import { Failure } from './failures.ts'
 import { nameAfter, policyRun, timeInName } from './names.ts'
 import { neverSent, refusalOf, refuse, reservation, type Begun, type Dropped } from './reservation.ts'
@@ -17,6 +16,12 @@ import type { Context, Ports } from './step.ts'
  * later: of two captured soft deletes 13 s. An event older than the last one that was applied finds the lease taken as well.
  */
 const twinsMs = 10_000
+
+/** Some four minutes (shared/drive-ingest.ts): a snapshot of a stop is of little use long after it, and nobody waits for it. */
+const mostTries = 8
+function isLast({ kind }: Failure, { tries }: MessageOf<'ingest'>): boolean {
+  return kind !== 'retry' || tries + 1 >= mostTries
+}
 
 export async function beginPolicy(
   heard: Notification,
@@ -56,7 +61,7 @@ export async function beginPolicy(
   const refusal = await refusalOf(wish, server, ports, ctx)
   if (refusal?.isEnd) return refuse(wish, refusal.code, refusal.words, message, ports, ctx)
   const waits = refusal && new Failure('POLICY_WAITS', refusal.words)
-  if (waits && !isFinal(waits, message)) throw waits
+  if (waits && !isLast(waits, message)) throw waits
   // A host whose clock is ahead does not shut out what comes after.
   const eventMs = Math.min(atMs, now)
   if (!(await ports.leases.take(lease, run, eventMs, eventMs + twinsMs)))
@@ -89,7 +94,7 @@ async function isThere(
   try {
     return (await ports.compute.bears(instance, tag, ctx.signal)) || null
   } catch (error) {
-    if (!(error instanceof Failure) || !isFinal(error, message) || (await ports.leases.find(lease))) throw error
+    if (!(error instanceof Failure) || !isLast(error, message) || (await ports.leases.find(lease))) throw error
     return { dropped: `it is not known whether instance ${instance} bears ${tag}: ${error.message}` }
   }
 }

@@ -26,8 +26,13 @@ export interface Carried {
   failure?: Failure
 }
 
+/**
+ * Nova, Keystone or Glance may be away for minutes, in an upgrade for an hour or two: what was asked for is served when they are back,
+ * and no person is called for it. Pauses double up to two minutes; the last try comes after some three hours.
+ */
 const firstPauseMs = 2_000
-const mostTries = 8
+const longestPauseMs = 120_000
+const mostTries = 96
 
 export async function driveIngest(
   message: MessageOf<'ingest'>,
@@ -50,11 +55,6 @@ export async function driveIngest(
   const begun = ingested.begun.map((b) => b.record.wish.run).join(' ')
   const says = begun !== '' ? `begun ${begun}` : ingested.woken.length > 0 ? 'woken' : 'nothing to do'
   return { says: [says, ...(ingested.said ?? [])].join('; ') }
-}
-
-/** Whether a notification that failed so does not come again. */
-export function isFinal({ kind }: Failure, { tries }: MessageOf<'ingest'>): boolean {
-  return kind !== 'retry' || tries + 1 >= mostTries
 }
 
 async function begin(record: RunRecord, next: Draft<'quiesce' | 'unwind'>, ports: Ports, ctx: Context): Promise<void> {
@@ -80,8 +80,9 @@ async function failed(message: MessageOf<'ingest'>, error: unknown, ports: Ports
     error instanceof Failure
       ? error
       : new Failure('UNKNOWN', error instanceof Error ? `${error.name}: ${error.message}` : String(error))
-  if (!isFinal(failure, message)) {
-    await ports.queue.send({ ...message, tries: message.tries + 1 }, firstPauseMs * 2 ** message.tries)
+  if (failure.kind === 'retry' && message.tries + 1 < mostTries) {
+    const pauseMs = Math.min(firstPauseMs * 2 ** message.tries, longestPauseMs)
+    await ports.queue.send({ ...message, tries: message.tries + 1 }, pauseMs)
     return { says: 'again later', failure }
   }
   const body = JSON.stringify(message)

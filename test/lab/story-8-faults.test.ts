@@ -27,6 +27,7 @@ beforeAll(async () => {
 }, 400_000)
 afterAll(async () => {
   for (const part of ['ceph-osd', 'mariadb', 'rabbitmq', 'glance-internal']) if (!isPartUp(part)) await startPart(part)
+  await untilComputeIsUp()
   await story.close()
 }, 400_000)
 
@@ -142,6 +143,18 @@ async function untilThawed(): Promise<void> {
     () => story.guests.freezeState(server),
     (state) => state === 'thawed',
     90_000,
+  )
+}
+
+/**
+ * A compute whose word to the conductor was lost with the bus waits for its answer, and is down for Nova meanwhile; a server deleted
+ * then is deleted by nova-api alone, and guest and disk stay (nova/compute/api.py `_local_delete`).
+ */
+async function untilComputeIsUp(): Promise<void> {
+  await waitFor(
+    'Nova sees its compute up',
+    () => story.admin.servers.computes(),
+    (computes) => computes.every(({ state }) => state === 'up'),
   )
 }
 

@@ -5,7 +5,7 @@ import { Failure } from '../../shared/failures.ts'
 import { imageOf, tagRun } from '../../shared/names.ts'
 import type { Image } from '../../shared/ports/images.ts'
 import { defaultRules, type Rule } from '../../shared/rules.ts'
-import type { Heard, Message } from '../../shared/run.ts'
+import type { Heard, Message, MessageOf } from '../../shared/run.ts'
 import { context, image, instance, nowMs, portsOf, project, server } from './given.ts'
 import { heard, started, updated, inSituation, begun, type Situation } from './given-notifications.ts'
 
@@ -94,6 +94,29 @@ describe('ingest of a tag', () => {
     const ingested = { begun: [], woken: [], said: ['an event older than the last one'] }
     const carried = await driveIngest(message, async () => ingested, ports, context())
     expect(carried).toEqual({ says: 'nothing to do; an event older than the last one' })
+  })
+
+  it('is asked for again while Nova is away, for three hours, and only then set aside', async () => {
+    let queued: { message: Message; delayMs: number } | null = null
+    const aside: unknown[] = []
+    const { ports } = portsOf({
+      queue: { send: async (message, delayMs = 0) => void (queued = { message, delayMs }) },
+      journal: { park: async (parked) => void aside.push(parked) },
+    })
+    const away = () => Promise.reject(new Failure('NOVA_UNREACHABLE', 'ECONNREFUSED'))
+    const pausesMs: number[] = []
+    let message: MessageOf<'ingest'> | null = { v: 1, step: 'ingest', tries: 0, heard: updated('snapshot') }
+    while (message) {
+      queued = null
+      await driveIngest(message, away, ports, context())
+      const next = queued as { message: Message; delayMs: number } | null
+      if (next) pausesMs.push(next.delayMs)
+      message = next?.message.step === 'ingest' ? next.message : null
+    }
+    expect(pausesMs.slice(0, 8)).toEqual([2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 120_000, 120_000])
+    const hours = pausesMs.reduce((sum, ms) => sum + ms, 0) / 3_600_000
+    expect(hours).toBeCloseTo(3, 1)
+    expect(aside).toMatchObject([{ code: 'NOVA_UNREACHABLE' }])
   })
 
   it('begins nothing when the server bears it no longer', async () => {

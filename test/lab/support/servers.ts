@@ -23,6 +23,8 @@ export interface Servers {
   list(): Promise<Server[]>
   /** of every project; an administrator's right */
   listAll(): Promise<Server[]>
+  /** as `openstack compute service list`; an administrator's right */
+  computes(): Promise<{ host: string; state: 'up' | 'down' }[]>
   /** as `openstack server set --tag` */
   setTag(id: string, tag: string): Promise<void>
   unsetTag(id: string, tag: string): Promise<void>
@@ -67,6 +69,10 @@ export function serversOf(lab: Lab, rest: Rest): Servers {
     },
     list: () => listed(`${lab.nova}/servers/detail`),
     listAll: () => listed(`${lab.nova}/servers/detail?all_tenants=1`),
+    async computes() {
+      type Answer = { services: { host: string; state: 'up' | 'down' }[] }
+      return (await rest.must<Answer>('GET', `${lab.nova}/os-services?binary=nova-compute`, { headers })).services
+    },
     async setTag(id, tag) {
       await rest.must('PUT', `${url(id)}/tags/${encodeURIComponent(tag)}`, { headers })
     },

@@ -4,6 +4,7 @@ import { cephOf, type Ceph } from './ceph.ts'
 import { startEngine, type Engine, type EngineOptions } from './engine.ts'
 import { guestsOf, type Guests } from './guests.ts'
 import { imagesOf, type Images } from './images.ts'
+import { novaSaid } from './nova-log.ts'
 import { signIn } from './rest.ts'
 import { serversOf, type Servers } from './servers.ts'
 import { newTenant } from './tenants.ts'
@@ -87,7 +88,7 @@ export async function openStory(options: Omit<EngineOptions, 'projects'> = {}): 
         await engine.stop(process.env['RBDSNAP_STORY_KEEP'] !== undefined || left === null || left.length > 0)
         await remove()
       }
-      if (left.length > 0) throw new Error(`left in the cloud: ${left.join('; ')}`)
+      if (left.length > 0) throw new Error(`left in the cloud: ${left.join('; ')}\n${novaSaid([...known]).join('\n')}`)
     },
   }
   return story
