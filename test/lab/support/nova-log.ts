@@ -5,7 +5,7 @@ const logs = ['nova-api', 'nova-compute']
 const mostLines = 6
 
 /**
- * What Nova warned of lately, and all that it said of these ids: why a disk stayed is written there and nowhere else
+ * The last warnings and errors of Nova's that name one of these ids: why a disk stayed is written there and nowhere else
  * (`_destroy_volume` gives up without an error; nova-api deletes a server by itself when its host seems to be down).
  */
 export function novaSaid(ids: string[]): string[] {

@@ -88,7 +88,8 @@ export async function openStory(options: Omit<EngineOptions, 'projects'> = {}): 
         await engine.stop(process.env['RBDSNAP_STORY_KEEP'] !== undefined || left === null || left.length > 0)
         await remove()
       }
-      if (left.length > 0) throw new Error(`left in the cloud: ${left.join('; ')}\n${novaSaid([...known]).join('\n')}`)
+      if (left.length > 0)
+        throw new Error([`left in the cloud: ${left.join('; ')}`, ...novaSaid([...known])].join('\n'))
     },
   }
   return story
