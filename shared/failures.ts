@@ -60,7 +60,7 @@ export const failures = {
   },
   POLICY_WAITS: {
     kind: 'retry',
-    says: 'Policies have used up their half of what the instance or its project may have.',
+    says: 'Half of what the instance or its project may have is used up, and policies take no more than half.',
     remedy: 'Nothing, unless it lasts: raise the limits in the rules.',
   },
   IMAGE_GOING: {

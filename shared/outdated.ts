@@ -11,26 +11,38 @@ export interface Made {
   wish: Wish
 }
 
-/** The oldest first, or why all are kept. */
-type Outdated = { images: Made[] } | { kept: string }
+interface Kept {
+  kept: string
+}
+const all = (why: string): Kept => ({ kept: `all images of the policy are kept: ${why}` })
 
-/** The images of a policy that are more than its server says are enough, now. */
-export async function outdated(wish: Wish, ports: Ports, ctx: Context): Promise<Outdated> {
-  if (wish.trigger.is !== 'policy') return { images: [] }
-  const all = (why: string): Outdated => ({ kept: `all images of the policy are kept: ${why}` })
-  const tag = policyTag(wish.trigger.action)
-  const server = await ports.compute.find(wish.instance, ctx.signal)
-  if (!server || server.project !== wish.project) return all('the instance is gone')
-  if (server.taskState === 'deleting') return all('the instance is being deleted')
-  if (!server.tags.includes(tag)) return all(`the server bears the tag ${tag} no longer`)
-  const keep = keepOf(server.tags)
-  if ('all' in keep) return all(keep.all)
+/** The images of a policy that are more than its server says are enough, the oldest first; or why all are kept. */
+export async function outdated(wish: Wish, ports: Ports, ctx: Context): Promise<{ images: Made[] } | Kept> {
+  const enough = await enoughFor(wish, ports, ctx)
+  if ('kept' in enough) return enough
   const made = await imagesOfPolicy(wish, ports, ctx)
   const isOwn = ({ image }: Made) => image.id === wish.image
   if (!made.some(isOwn)) return all('the newest is not among them')
   // A later event's run may have ended before this one: what this run has just made is then too many, and kept all the same.
-  const images = made.slice(keep.newest).filter((one) => !isOwn(one))
-  return { images: images.reverse() }
+  const images = made.slice(enough.newest).filter((one) => !isOwn(one))
+  // Glance may take long to list: its owner may have deleted the newest meanwhile, or said otherwise.
+  const own = await ports.images.find(wish.image, ctx.signal)
+  if (own?.status !== 'active') return all('the newest is gone since they were listed')
+  const now = await enoughFor(wish, ports, ctx)
+  if ('kept' in now) return now
+  return now.newest > enough.newest ? all('more are to be kept since they were listed') : { images: images.reverse() }
+}
+
+/** What the server says now. */
+async function enoughFor({ trigger, instance, project }: Wish, { compute }: Ports, { signal }: Context) {
+  if (trigger.is !== 'policy') return all("the run is no policy's")
+  const tag = policyTag(trigger.action)
+  const server = await compute.find(instance, signal)
+  if (!server || server.project !== project) return all('the instance is gone')
+  if (server.taskState === 'deleting') return all('the instance is being deleted')
+  if (!server.tags.includes(tag)) return all(`the server bears the tag ${tag} no longer`)
+  const keep = keepOf(server.tags)
+  return 'all' in keep ? all(keep.all) : keep
 }
 
 /** Active images of this policy of this server, the newest event first. */

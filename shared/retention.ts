@@ -63,7 +63,7 @@ async function removeNext(
 ): Promise<Outcome<'cleanup'>> {
   const found = await outdated(run.wish, ports, ctx)
   const made = 'kept' in found ? undefined : found.images.find((one) => one.image.id === image)
-  const became = made ? await remove(made, ports, ctx) : await whatBecameOf(image, ports, ctx)
+  const became = made ? await remove(made, run.tries > 0, ports, ctx) : await whatBecameOf(image, ports, ctx)
   // An earlier delivery may have asked Glance, which goes on when nobody waits for it any more.
   if (became.isPassing && ctx.clock.nowMs() - notedAtMs < patienceMs) return { is: 'waiting', inMs: 5_000 }
   return goOn(run, [became.words], { done: [...older.done, image], next: null })
@@ -76,19 +76,21 @@ interface End {
 }
 const settled = (words: string): End => ({ words, isPassing: false })
 
-async function remove(made: Made, ports: Ports, ctx: Context): Promise<End> {
+async function remove(made: Made, isAgain: boolean, ports: Ports, ctx: Context): Promise<End> {
   const { id } = made.image
+  // What was asked before and timed out may wait in front of Glance still, and take effect yet.
+  const kept = (why: string) => keptWords(id, isAgain ? `${why}; ${mayBeUnderWay}` : why)
   const mustBeSoon = hurry(ctx)
   const need = await whatNeeds(made, ports, ctx)
-  if (need) return { words: keptWords(id, need.why), isPassing: need.isHalfGone }
+  if (need) return { words: kept(need.why), isPassing: need.isHalfGone }
   const now = await ports.images.find(id, ctx.signal)
   if (!now) return settled(goneWords(id))
   const since = whatKeeps(now, made.wish)
-  if (since) return settled(keptWords(id, since.why))
+  if (since) return settled(kept(since.why))
   const removal = await ports.images.remove(id, mustBeSoon, ctx.signal)
   if (removal.is === 'removed') return settled(`removed image ${id} of the policy`)
   if (removal.is === 'gone') return settled(goneWords(id))
-  return { words: keptWords(id, removal.why), isPassing: removal.is === 'busy' }
+  return { words: kept(removal.why), isPassing: removal.is === 'busy' }
 }
 
 /** By an earlier delivery, or by its owner; or it is not to be removed any more. */
@@ -99,8 +101,9 @@ async function whatBecameOf(image: string, ports: Pick<Ports, 'images'>, ctx: Co
 }
 
 const keptWords = (image: string, why: string) => `image ${image} of the policy is kept: ${why}`
+const mayBeUnderWay = 'a removal that was asked for before may be under way'
 const stillThere = (image: string) =>
-  `image ${image} of the policy is there and not outdated any more; a removal that was asked for before may be under way`
+  `image ${image} of the policy is there and not outdated any more; ${mayBeUnderWay}`
 const goneWords = (image: string) => `image ${image} of the policy is gone`
 
 /** What was seen may be otherwise by now: nothing is removed because of it when that is longer ago. */

@@ -56,6 +56,7 @@ async function whatHangsOnIt(image: Image, wish: Wish, ports: Ports, ctx: Contex
   const state = await home.find(volume, ctx.signal)
   if (!state) return halfGone('Ceph does not show its data')
   if (state.parent) return need('it hangs on a snapshot still')
+  if (state.hasUnlistedSnaps) return need("a group's snapshot, or clones of one that was removed, hang on its data")
   const [snap, ...others] = state.snaps
   if (!snap) return halfGone('the snapshot on its data, which servers are booted from, is gone')
   if (snap.name !== glanceSnapName || others.length > 0) return need('somebody has a snapshot on its data')

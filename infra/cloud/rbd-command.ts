@@ -30,7 +30,7 @@ const commands: Record<string, Command> = {
     const { info } = await open(context, parseSpec(spec, 'none'))
     print(
       context,
-      () => snapsJson(info),
+      () => snapsJson(info, context.options.all),
       () => snapsText(info),
     )
   },

@@ -69,14 +69,17 @@ export function infoText(info: ImageInfo, snap: Snap | null): string {
   return `rbd image '${info.name}':\n${lines.map((line) => `\t${line}\n`).join('')}`
 }
 
-export function snapsJson(info: ImageInfo) {
-  return info.snaps.map((snap) => ({
+/** @param all also those in the trash namespace, each with its namespace */
+export function snapsJson({ snaps, trashedSnaps }: ImageInfo, all: boolean) {
+  const shown = (snap: Snap, type: 'user' | 'trash') => ({
     id: snap.id,
     name: snap.name,
     size: snap.sizeBytes,
     protected: String(snap.isProtected),
     timestamp: ctime(snap.createdAtMs),
-  }))
+    ...(all ? { namespace: { type } } : {}),
+  })
+  return [...snaps.map((s) => shown(s, 'user')), ...(all ? trashedSnaps : []).map((s) => shown(s, 'trash'))]
 }
 
 export function snapsText(info: ImageInfo): string {

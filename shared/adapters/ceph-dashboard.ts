@@ -187,6 +187,7 @@ function stateOf(shown: z.infer<typeof imageShape>): RbdImageState {
       children: (s.children ?? []).map((child) => ({ pool: child.pool_name, image: child.image_name })),
       isUsed: s.children ? s.children.length > 0 : null,
     })),
+    hasUnlistedSnaps: null,
   }
 }
 

@@ -17,6 +17,8 @@ export interface RbdState {
   /** null: the image stands alone, flattened or never a clone */
   parent: RbdSnap | null
   snaps: RbdSnapState[]
+  /** a group's, or removed while clones hang on them (clone format 2); null where the gateway does not say */
+  hasUnlistedSnaps: boolean | null
 }
 interface RbdSnapState {
   name: string

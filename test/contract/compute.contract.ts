@@ -15,6 +15,8 @@ export interface ComputeWorld {
   remove(instance: string): Promise<void>
   close(): Promise<void>
 
+  /** as Nova does instead of deleting it, where it has a `reclaim_instance_interval` */
+  intoBin?: (instance: string) => Promise<void>
   /** where running guests cost something: those of a test go before the next one */
   removeServers?: () => Promise<void>
 
@@ -86,6 +88,13 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       const { image } = await world.makeServer([])
       expect(await compute.usesImage(image, patient())).toBe(true)
       expect(await compute.usesImage(randomUUID(), patient())).toBe(false)
+    })
+
+    it('knows of a server in the bin that it was made from an image', async (test) => {
+      if (!world.intoBin) return test.skip('this world has no intoBin')
+      const { id, image } = await world.makeServer([])
+      await world.intoBin(id)
+      expect(await compute.usesImage(image, patient())).toBe(true)
     })
 
     it('removes one tag and no other; twice is once', async () => {

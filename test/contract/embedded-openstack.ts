@@ -167,6 +167,9 @@ export function computeWorld(cloud: Cloud): ComputeWorld {
     async stop(instance) {
       cloud.nova.save(instance, { vmState: 'stopped', powerState: 4 }, context)
     },
+    async intoBin(instance) {
+      cloud.nova.save(instance, { vmState: 'soft-delete', powerState: 4 }, context)
+    },
     async remove(instance) {
       const answer = await fetch(`${cloud.urls.nova}/servers/${instance}`, {
         method: 'DELETE',

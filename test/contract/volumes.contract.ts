@@ -32,6 +32,8 @@ export interface VolumesWorld {
 
   /** where the gateway shows what is in the trash: puts a clone there, which may be taken out again and reads from its parent still */
   trash?: (image: RbdImage) => Promise<void>
+  /** where the gateway shows it: removes a snapshot that is not protected, below its clone (clone format 2) */
+  removeBelowClone?: (snap: RbdSnap) => Promise<void>
   /** The next call of this kind is cut off, before or after it took effect. */
   cutOff?: (what: 'snapshot' | 'protect' | 'clone' | 'flatten' | 'remove', when: 'before' | 'after') => void
   /** The next call is never answered, until it is called off. */
@@ -687,5 +689,26 @@ export function itTellsAFullPool(of: () => VolumesWorld): void {
     }
     expect(await world.names(child.pool)).not.toContain(child.image)
     expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+  })
+}
+
+export function itTellsOfASnapshotBelowItsClone(of: () => Promise<VolumesWorld>): void {
+  it('a snapshot that was removed below its clone is not listed, and told of as long as the clone is there', async () => {
+    const { volumes, removeBelowClone, ...world } = await of()
+    if (!removeBelowClone) throw new Error('this world cannot remove a snapshot below its clone')
+    const disk = await world.makeDisk()
+    const source = { ...disk, snap: 'somebodys' }
+    const child = { pool: world.pools.images, image: randomUUID() }
+    await world.snapshot(source)
+    await world.clone(source, child)
+    expect(await volumes.find(disk, patient())).toMatchObject({
+      snaps: [{ name: source.snap }],
+      hasUnlistedSnaps: false,
+    })
+    await removeBelowClone(source)
+    expect(await volumes.find(disk, patient())).toMatchObject({ snaps: [], hasUnlistedSnaps: true })
+    await world.flatten(child)
+    expect(await volumes.find(disk, patient())).toMatchObject({ snaps: [], hasUnlistedSnaps: false })
+    await world.close()
   })
 }

@@ -178,6 +178,7 @@ export function fakeCeph(clock: FakeClock, options: { fsid: string; onEvent?: (e
           const children = childrenOf({ ...at, snap: name })
           return { name, isProtected, children, isUsed: children.length > 0 }
         }),
+        hasUnlistedSnaps: false,
       }
     },
   }

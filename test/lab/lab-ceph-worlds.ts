@@ -188,6 +188,9 @@ export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): P
     async trash({ pool, image }) {
       await given.rbd('trash', 'mv', `${pool}/${image}`)
     },
+    async removeBelowClone({ pool, image, snap }) {
+      await given.rbd('snap', 'rm', '--no-progress', `${pool}/${image}@${snap}`)
+    },
     withoutConf: () => rbdVolumes({ command: ['rbd'], conf: `${given.conf}.none`, user: given.user }),
     withSmallRole: async () => rbdVolumes({ command: ['rbd'], ...(await makeReader(given)) }),
     hang() {

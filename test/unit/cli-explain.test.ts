@@ -21,7 +21,7 @@ describe('`rbdsnap explain` of an event of a policy', () => {
   })
 
   it('says besides what else is made of the event', async () => {
-    const policy: Rule = { name: 'p', events: ['instance.resize*'], then: 'policy', quiesce: 'auto', why: 'x' }
+    const policy: Rule = { name: 'p', events: ['instance.resize.start'], then: 'policy', quiesce: 'auto', why: 'x' }
     const rules = { ...defaultRules, rules: [policy, ...defaultRules.rules] }
     const both = await explained('25-instance.resize.start.versioned.json', rules)
     expect(both.map(({ decision, rule }) => `${decision}: ${rule}`)).toEqual(['note: moves', 'ask: p'])

@@ -78,7 +78,7 @@ export function image(more: Partial<Image> = {}): Image {
 }
 
 export function state(more: Partial<RbdState> = {}): RbdState {
-  return { sizeBytes: gib, parent: null, snaps: [], ...more }
+  return { sizeBytes: gib, parent: null, snaps: [], hasUnlistedSnaps: false, ...more }
 }
 
 export function due<S extends RunStep>(draft: Draft<S>, sinceMs = nowMs): MessageOf<S> {

@@ -65,10 +65,14 @@ interface Situation {
   removal?: (id: string) => Promise<Removal>
   /** ids of images that a server of Nova's was made from */
   used?: string[]
+  /** Nova shows the policy's server and answers no more. */
+  isNovaGone?: boolean
   /** while Ceph is asked for the data of an image */
   looking?: (id: string) => Promise<void>
   /** Glance takes so long to list the instance's images. */
   listingMs?: number
+  /** while Glance lists them, the second time: when one has been noted */
+  listing?: (images: Map<string, Image>, newest: string) => void
   isListedTwice?: boolean
 }
 
@@ -80,7 +84,10 @@ function inSituation(given: Situation) {
   const { ports, calls } = portsOf({
     compute: {
       find: async () => (found === undefined ? server({ vmState: 'stopped', tags: [on, keep1] }) : found),
-      usesImage: async (id) => given.used?.includes(id) ?? false,
+      async usesImage(id) {
+        if (given.isNovaGone) throw new Failure('NOVA_UNREACHABLE', '')
+        return given.used?.includes(id) ?? false
+      },
     },
     images: {
       find: async (id) => images.get(id) ?? null,
@@ -89,6 +96,8 @@ function inSituation(given: Situation) {
       ofInstance: async () => {
         clock.ms += given.listingMs ?? 0
         const listed = [...images.values()].reverse()
+        if (calls.filter((call) => call.startsWith('glance.ofInstance')).length > 1)
+          given.listing?.(images, newest.image.id)
         return given.isListedTwice ? [...listed, ...listed] : listed
       },
       async remove(id, mustBeSoon) {
@@ -191,7 +200,8 @@ describe('retention', () => {
     calls.length = 0
     await then(run)
     const asked = calls.map((call) => call.split(' ')[0])
-    const all = ['nova.find', 'glance.ofInstance', 'ceph.find', 'nova.usesImage', 'glance.find', 'glance.remove']
+    const list = ['nova.find', 'glance.ofInstance', 'glance.find', 'nova.find']
+    const all = [...list, 'ceph.find', 'nova.usesImage', 'glance.find', 'glance.remove']
     expect(asked.filter((call) => call !== 'journal.find' && call !== 'ceph.fsid')).toEqual(all)
   })
 
@@ -379,6 +389,22 @@ describe('retention keeps all', () => {
     }
   })
 
+  it('when the number was raised, the policy taken off or the newest deleted while Glance listed', async () => {
+    const older = made(1)
+    const changes: ((found: Server, images: Map<string, Image>, newest: string) => void)[] = [
+      (found) => (found.tags = [on, 'snapshot-keep:2']),
+      (found) => (found.tags = [keep1]),
+      (_found, images, newest) => images.delete(newest),
+    ]
+    for (const change of changes) {
+      const found = server({ tags: [on, keep1] })
+      const listing = (images: Map<string, Image>, newest: string) => void change(found, images, newest)
+      const { noted, then, removed } = inSituation({ older: [older], server: found, listing })
+      expect((await then(await noted())).why[0]).toMatch(/is there and not outdated any more/)
+      expect(removed).toEqual([])
+    }
+  })
+
   it('when the number was raised after the removal was noted', async () => {
     const older = made(1)
     const found = server({ tags: [on, keep1] })
@@ -436,6 +462,7 @@ describe('retention removes no image', () => {
     ['without the snapshot, but with his', hanging({ snaps: [{ ...snap, name: 'his' }] }), /snapshot on its data/],
     ['whose snapshot is gone', hanging({ snaps: [] }), /is gone/],
     ['with a snapshot of somebody', hanging({ snaps: [snap, { ...snap, name: 'his' }] }), /snapshot on its data/],
+    ['below which clones hang on a removed snapshot', hanging({ hasUnlistedSnaps: true }), /one that was removed/],
     ['that is a clone still', hanging({ parent: { pool: 'vms', image: 'a', snap: 's' } }), /hangs on a snapshot/],
     ['whose data Ceph does not show', hanging(null), /does not show its data/],
   ])('%s, says so, and removes the others', async (_what, kept, why) => {
@@ -473,10 +500,22 @@ describe('retention removes no image', () => {
     expect(calls.filter((call) => call.startsWith('glance.remove'))).toHaveLength(1)
   })
 
-  it('while it cannot be asked whether they are needed: the step comes again', async () => {
-    const removal = () => Promise.reject(new Failure('GLANCE_UNREACHABLE', ''))
-    const { toTheEnd } = inSituation({ older: [made(1)], removal })
-    await expect(toTheEnd()).rejects.toMatchObject({ code: 'GLANCE_UNREACHABLE' })
+  it('while Nova cannot be asked whether a server was made from it: the step comes again', async () => {
+    const { toTheEnd, removed } = inSituation({ older: [made(1)], isNovaGone: true })
+    await expect(toTheEnd()).rejects.toMatchObject({ code: 'NOVA_UNREACHABLE' })
+    expect(removed).toEqual([])
+  })
+
+  it('that is kept when it is asked again says that the first removal may be under way', async () => {
+    const used: string[] = []
+    const removal = () => Promise.reject(new Failure('TIMEOUT', 'image'))
+    const { noted, once, then } = inSituation({ older: [made(1)], used, removal })
+    const run = await noted()
+    await expect(once(run)).rejects.toMatchObject({ code: 'TIMEOUT' })
+    used.push(made(1).image.id)
+    expect((await then({ ...run, tries: 1 })).why[0]).toMatch(
+      /is kept: it is in use: .*; a removal that was asked for before may be under way$/,
+    )
   })
 })
 
