@@ -27,7 +27,9 @@ export async function ingest(message: Message, ports: Ports, ctx: Context): Prom
   const heard = message.heard.is === 'tagged' ? lostUpdate(message.heard, ctx) : message.heard
   const explained = explain(heard, ctx.settings.rules)
   if (explained.decision === 'note' && heard.instance) {
-    return { begun: [], woken: await ports.journal.openOf(heard.instance) }
+    const open = await ports.journal.openOf(heard.instance)
+    // One that is due already is on its way, and would only be joined by a copy.
+    return { begun: [], woken: open.filter(({ dueAtMs }) => dueAtMs > ctx.clock.nowMs()) }
   }
   if (explained.decision !== 'request') return { begun: [], woken: [] }
   const begun: Begun[] = []

@@ -13,6 +13,7 @@ import {
   type RunMessage,
   type RunStep,
 } from './run.ts'
+import { sendAgain } from './send-again.ts'
 import type { Context, Ended, Outcome, Ports, Step } from './step.ts'
 
 /**
@@ -116,14 +117,11 @@ function asFailure(error: unknown): Failure {
 
 /**
  * A message that comes again because its function died does so after the queue hid it for longer than a claim; one that comes
- * sooner is a twin, and would become a second chain of messages beside the first.
+ * sooner is a twin, and would become a second chain of messages beside the first. One that waits for its time is the sweep's, if it is lost.
  */
 async function stale(run: RunMessage, record: RunRecord, ports: Ports, ctx: Context): Promise<Delivery> {
-  const now = ctx.clock.nowMs()
   const isNext = record.outcome === null && record.hop === run.hop + 1 && record.claim?.hop !== record.hop
-  if (isNext && now - record.updatedAtMs >= claimMs) {
-    await ports.queue.send(record.message, Math.max(0, record.dueAtMs - now))
-  }
+  if (isNext) await sendAgain(record, claimMs, ports, ctx)
   return { is: 'acknowledged', because: 'stale' }
 }
 
