@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { drive, type DriveContext } from '../../shared/drive.ts'
 import type { Step } from '../../shared/step.ts'
 import { makeWorld } from '../fakes/world.ts'
-import { context, due, nowMs, tagWish } from './given.ts'
+import { context, due, nowMs, snapped, tagWish } from './given.ts'
 import { record } from './given-record.ts'
 
 /** The claim, when a function outlives it: what `renew` meets is somebody else's write. */
@@ -34,5 +34,33 @@ describe('a step whose claim somebody else has taken', () => {
     expect(await drive(message, step, ports, ctx)).toEqual({ is: 'left', because: 'fenced' })
     expect(wasStopped).toBe(true)
     expect((await ports.journal.find(stored.wish.instance, stored.wish.run))?.claim?.token).toBe('theirs')
+  })
+})
+
+/** An outage fails a step for hours; what kills its function each time is no outage. */
+describe('a step whose function died each time', () => {
+  it.each([
+    ['quiesce', 12],
+    ['cleanup', 40],
+  ] as const)('%s, is not begun again after %i deaths', async (at, mostDeaths) => {
+    for (const [lost, isBegun] of [
+      [mostDeaths - 2, true],
+      [mostDeaths - 1, false],
+    ] as const) {
+      const { ports } = makeWorld()
+      const message = due({ step: at, ...snapped, wish: tagWish, road: 'clone', usableMs: 1 })
+      const claim = { token: 'dead', hop: message.hop, untilMs: nowMs - 1 }
+      await ports.journal.reserve(record({ hop: message.hop, message, claim, lost }))
+      let began = false
+      await drive(message, async () => ((began = true), { is: 'waiting', inMs: 1_000 }), ports, {
+        ...context(),
+        token: 'ours',
+        jitter: 0,
+        keepAlive: () => () => Promise.resolve(),
+      })
+      expect(began, `after ${String(lost + 1)}`).toBe(isBegun)
+      const outcome = (await ports.journal.find(tagWish.instance, tagWish.run))?.outcome
+      expect(outcome).toBe(isBegun ? null : 'parked')
+    }
   })
 })
