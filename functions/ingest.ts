@@ -25,8 +25,9 @@ export async function ingest(message: Message, ports: Ports, ctx: Context): Prom
   }
   const heard = message.heard.is === 'tagged' ? lostUpdate(message.heard, ctx) : message.heard
   const explained = explain(heard, ctx.settings.rules)
-  const woken =
-    explained.decision === 'note' && heard.instance !== null ? await ports.journal.openOf(heard.instance) : []
+  const open = explained.decision === 'note' && heard.instance ? await ports.journal.openOf(heard.instance) : []
+  // One that is due already is on its way, and would only be joined by a copy.
+  const woken = open.filter(({ dueAtMs }) => dueAtMs > ctx.clock.nowMs())
   const begun: Begun[] = []
   const dropped: string[] = []
   // One after the other: each counts against the limits of the next.

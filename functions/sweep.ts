@@ -1,8 +1,8 @@
 import { lambdaSweep } from '../shared/lambda.ts'
 import { tagRun } from '../shared/names.ts'
-import type { RunRecord } from '../shared/ports/journal.ts'
 import { requestTag } from '../shared/rules.ts'
-import { isRunMessage, messageVersion } from '../shared/run.ts'
+import { messageVersion } from '../shared/run.ts'
+import { sendAgain } from '../shared/send-again.ts'
 import { settleEnded } from '../shared/settle.ts'
 import type { Context, Ports } from '../shared/step.ts'
 
@@ -45,7 +45,6 @@ const lostAfterMs = 30_000
 const atOnce = 200
 /** Those that wait for their next copy are the oldest: we look past them. */
 const lookAt = 2_000
-const longestPauseMs = 900_000
 /** A notification that could not be served for so long is for a person. */
 const neverBegunMs = 3_600_000
 
@@ -65,22 +64,9 @@ async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
       })
       continue
     }
-    if (now - record.dueAtMs < pauseMs(record)) continue
-    // The new due time keeps the next sweep from sending it once more while it is on its way.
-    const noted = await ports.journal.save({ ...record, dueAtMs: now })
-    if (!noted) continue
-    await ports.queue.send(isRunMessage(record.message) ? record.message : { ...record.message, tries: 0 })
-    sent += 1
+    if (await sendAgain(record, lostAfterMs, ports, ctx)) sent += 1
   }
   return sent
-}
-
-/**
- * A message that is not lost, and merely waits in a backlog, must not be joined by a copy each minute. While it waits only we
- * move its due time, so each pause is as long as the wait before it.
- */
-function pauseMs({ dueAtMs, updatedAtMs }: RunRecord): number {
-  return Math.min(longestPauseMs, Math.max(lostAfterMs, dueAtMs - updatedAtMs))
 }
 
 /** `snapshot:NAME` cannot be asked for without knowing the name; the bare tag can. */

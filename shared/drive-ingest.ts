@@ -1,6 +1,8 @@
+import { claimMs } from './drive.ts'
 import { Failure } from './failures.ts'
 import type { RunRecord } from './ports/journal.ts'
 import { messageVersion, type Draft, type MessageOf, type RunMessage } from './run.ts'
+import { sendAgain } from './send-again.ts'
 import type { Context, Ports } from './step.ts'
 
 /**
@@ -9,9 +11,9 @@ import type { Context, Ports } from './step.ts'
  * still at hop 0, and goes on from there, or moved on, and does nothing.
  */
 export interface Ingested {
-  /** `next` is null when the first message was noted by a delivery that died before it sent it */
+  /** `next` is null when an earlier delivery noted the first message, and may have died before it sent it */
   begun: { record: RunRecord; next: Draft<'quiesce' | 'unwind'> | null }[]
-  /** runs whose waiting message is to be sent now, because something they wait for may have happened */
+  /** runs whose message waits for its time, and is to be sent now, because something that they wait for may have happened */
   woken: RunRecord[]
   /** what the first wish that could not be begun failed with; the notification comes again for it */
   failed?: unknown
@@ -46,14 +48,15 @@ export async function driveIngest(
   } catch (error) {
     return failed(message, error, ports, ctx)
   }
+  const begun: string[] = []
   for (const { record, next } of ingested.begun) {
     if (next) await begin(record, next, ports, ctx)
-    else await ports.queue.send(record.message)
+    else if (!(await sendAgain(record, claimMs, ports, ctx))) continue
+    begun.push(record.wish.run)
   }
   for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
   if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
-  const begun = ingested.begun.map((b) => b.record.wish.run).join(' ')
-  const says = begun !== '' ? `begun ${begun}` : ingested.woken.length > 0 ? 'woken' : 'nothing to do'
+  const says = begun.length > 0 ? `begun ${begun.join(' ')}` : ingested.woken.length > 0 ? 'woken' : 'nothing to do'
   return { says: [says, ...(ingested.said ?? [])].join('; ') }
 }
 

@@ -13,6 +13,7 @@ import {
   type RunMessage,
   type RunStep,
 } from './run.ts'
+import { sendAgain } from './send-again.ts'
 import type { Context, Ended, Outcome, Ports, Step } from './step.ts'
 
 /**
@@ -89,6 +90,9 @@ export async function drive<S extends RunStep>(
   return { is: 'acknowledged', because: isOnwards ? 'moved on' : 'again later', ...why }
 }
 
+/** An outage is waited for; what kills its function each time is not one. */
+const mostDeaths = 40
+
 type Acted = { outcome: Outcome<RunStep> } | { failure: Failure }
 
 async function act<S extends RunStep>(
@@ -100,7 +104,7 @@ async function act<S extends RunStep>(
 ): Promise<Acted> {
   const { lost } = held.record
   const { step: at } = message as RunMessage
-  if (lost >= pipeline[at].tries)
+  if (lost >= Math.min(pipeline[at].tries, mostDeaths))
     return { failure: new Failure('OVERDUE', `The function died ${lost} times in the step ${at}.`) }
   try {
     return { outcome: (await step(message, ports, ctx)) as Outcome<RunStep> }
@@ -118,14 +122,11 @@ function asFailure(error: unknown): Failure {
 
 /**
  * A message that comes again because its function died does so after the queue hid it for longer than a claim; one that comes
- * sooner is a twin, and would become a second chain of messages beside the first.
+ * sooner is a twin, and would become a second chain of messages beside the first. One that waits for its time is the sweep's, if it is lost.
  */
 async function stale(run: RunMessage, record: RunRecord, ports: Ports, ctx: Context): Promise<Delivery> {
-  const now = ctx.clock.nowMs()
   const isNext = record.outcome === null && record.hop === run.hop + 1 && record.claim?.hop !== record.hop
-  if (isNext && now - record.updatedAtMs >= claimMs) {
-    await ports.queue.send(record.message, Math.max(0, record.dueAtMs - now))
-  }
+  if (isNext) await sendAgain(record, claimMs, ports, ctx)
   return { is: 'acknowledged', because: 'stale' }
 }
 

@@ -9,7 +9,8 @@ import type { RunStep } from './run.ts'
  * undo      noted in the journal before the step acts; `unwind` runs the noted ones in reverse
  * givesUp   what a final failure leads to: before the image is active everything is undone, after it only a person decides
  * tries     failures of one step before it gives up; the first pause is everyMs and doubles, up to half a minute, with jitter.
- *           A Ceph manager that dies is missed for 33 s (mon_mgr_beacon_grace), so a step outlasts minutes, not seconds.
+ *           A Ceph manager that dies is missed for 33 s (mon_mgr_beacon_grace), so a step outlasts minutes, not seconds. Where
+ *           nobody waits any more, the image active or the run on its way back, it outlasts an upgrade of Glance or Keystone: some three hours.
  * leashMs   how long a step may take in all, waits included
  * timeoutMs of the function; the queue hides the message for longer than that
  * parallel  functions of this step at once. All that talk to Ceph's manager share `cephAtOnce` besides.
@@ -17,18 +18,18 @@ import type { RunStep } from './run.ts'
 // a table reads as a table
 // prettier-ignore
 export const pipeline = {
-  quiesce:  { next: ['snapshot'], divert: null,       undo: 'thaw',               givesUp: 'unwind', tries: 12, everyMs: 1_000, leashMs:    900_000, timeoutMs:  15_000, parallel: 4 },
-  snapshot: { next: ['clone'],    divert: null,       undo: 'dropSourceSnapshot', givesUp: 'unwind', tries: 12, everyMs: 1_000, leashMs:    900_000, timeoutMs:  15_000, parallel: 8 },
-  clone:    { next: ['register'], divert: 'fallback', undo: 'dropClone',          givesUp: 'unwind', tries: 12, everyMs: 1_000, leashMs:  3_600_000, timeoutMs:  15_000, parallel: 8 },
-  register: { next: ['flatten'],  divert: 'fallback', undo: 'dropRecord',         givesUp: 'unwind', tries: 12, everyMs: 1_000, leashMs:    900_000, timeoutMs:  15_000, parallel: 4 },
+  quiesce:  { next: ['snapshot'], divert: null,       undo: 'thaw',               givesUp: 'unwind', tries:  12, everyMs: 1_000, leashMs:    900_000, timeoutMs:  15_000, parallel: 4 },
+  snapshot: { next: ['clone'],    divert: null,       undo: 'dropSourceSnapshot', givesUp: 'unwind', tries:  12, everyMs: 1_000, leashMs:    900_000, timeoutMs:  15_000, parallel: 8 },
+  clone:    { next: ['register'], divert: 'fallback', undo: 'dropClone',          givesUp: 'unwind', tries:  12, everyMs: 1_000, leashMs:  3_600_000, timeoutMs:  15_000, parallel: 8 },
+  register: { next: ['flatten'],  divert: 'fallback', undo: 'dropRecord',         givesUp: 'unwind', tries:  12, everyMs: 1_000, leashMs:    900_000, timeoutMs:  15_000, parallel: 4 },
   // ---- point of no return: the image is active; from here only forward ----
-  flatten:  { next: ['cleanup'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 40, everyMs: 5_000, leashMs: 86_400_000, timeoutMs:  15_000, parallel: 4 },
-  cleanup:  { next: ['cleanup'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 40, everyMs: 5_000, leashMs: 86_400_000, timeoutMs:  15_000, parallel: 4 },
+  flatten:  { next: ['cleanup'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 490, everyMs: 5_000, leashMs: 86_400_000, timeoutMs:  15_000, parallel: 4 },
+  cleanup:  { next: ['cleanup'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 490, everyMs: 5_000, leashMs: 86_400_000, timeoutMs:  15_000, parallel: 4 },
   // ---- the slow road ----
   fallback: { next: ['register', 'cleanup', 'fallback'],
-                                  divert: null,       undo: 'dropCopy',           givesUp: 'unwind', tries: 12, everyMs: 5_000, leashMs: 21_600_000, timeoutMs: 900_000, parallel: 2 },
+                                  divert: null,       undo: 'dropCopy',           givesUp: 'unwind', tries:  12, everyMs: 5_000, leashMs: 21_600_000, timeoutMs: 900_000, parallel: 2 },
   // ---- the way back ----
-  unwind:   { next: ['flatten'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 40, everyMs: 2_000, leashMs: 86_400_000, timeoutMs:  30_000, parallel: 4 },
+  unwind:   { next: ['flatten'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 490, everyMs: 2_000, leashMs: 86_400_000, timeoutMs:  30_000, parallel: 4 },
 } as const satisfies Record<RunStep, PipelineRow>
 
 /** The functions that no run passes through: the door, the dead man's switch and the broom. */

@@ -48,3 +48,31 @@ it('a step that goes on to itself has moved on, and one that waits comes again l
   const next = await drive({ ...message, hop: message.hop + 1 }, waiting, ports, ctx)
   expect(next).toEqual({ is: 'acknowledged', because: 'again later' })
 })
+
+/** An outage fails a step for hours; what kills its function each time is no outage. */
+describe('a step whose function died each time', () => {
+  it.each([
+    ['quiesce', 12],
+    ['cleanup', 40],
+  ] as const)('%s, is not begun again after %i deaths', async (at, mostDeaths) => {
+    for (const [lost, isBegun] of [
+      [mostDeaths - 2, true],
+      [mostDeaths - 1, false],
+    ] as const) {
+      const { ports } = makeWorld()
+      const message = due({ step: at, ...snapped, wish: tagWish, road: 'clone', usableMs: 1 })
+      const claim = { token: 'dead', hop: message.hop, untilMs: nowMs - 1 }
+      await ports.journal.reserve(record({ hop: message.hop, message, claim, lost }))
+      let began = false
+      await drive(message, async () => ((began = true), { is: 'waiting', inMs: 1_000 }), ports, {
+        ...context(),
+        token: 'ours',
+        jitter: 0,
+        keepAlive: () => () => Promise.resolve(),
+      })
+      expect(began, `after ${String(lost + 1)}`).toBe(isBegun)
+      const outcome = (await ports.journal.find(tagWish.instance, tagWish.run))?.outcome
+      expect(outcome).toBe(isBegun ? null : 'parked')
+    }
+  })
+})

@@ -281,10 +281,11 @@ describe('the limits', () => {
 })
 
 describe('ingest of anything else', () => {
-  it('wakes the runs of the instance when something moved', async () => {
-    const open = await begun(started(), 3)
-    const { act, calls } = inSituation({ journal: [open] })
-    expect(await act(heard('instance.delete.start'))).toEqual({ begun: [], woken: [open] })
+  it('wakes the runs of the instance that wait for their time when something moved, and no others', async () => {
+    const waiting = await begun(started(), 3, { dueAtMs: nowMs + 1 })
+    const due = await begun(updated('snapshot'), 3, { dueAtMs: nowMs })
+    const { act, calls } = inSituation({ journal: [waiting, due] })
+    expect(await act(heard('instance.delete.start'))).toEqual({ begun: [], woken: [waiting] })
     expect(calls).toEqual([`journal.openOf ${instance}`])
   })
 

@@ -127,6 +127,19 @@ describe('the table', () => {
     expect(noted.sort()).toEqual(['dropClone', 'dropCopy', 'dropRecord', 'dropSourceSnapshot', 'thaw'])
   })
 
+  it('outlasts an outage of two hours where nobody waits any more: the image is active, or all is undone', () => {
+    for (const at of steps.filter((step) => pipeline[step].givesUp === 'park')) {
+      const pausesMs = Array.from({ length: pipeline[at].tries - 1 }, (_, tries) => {
+        const decision = decide(at, tries, soon, failed('GLANCE_UNREACHABLE'), 0)
+        return decision.do === 'again' ? decision.inMs : 0
+      })
+      expect(
+        pausesMs.reduce((sum, ms) => sum + ms, 0),
+        at,
+      ).toBeGreaterThan(2 * 3_600_000)
+    }
+  })
+
   it('outlasts the half minute for which a dead manager is not missed, at every step that talks to it', () => {
     for (const at of steps) {
       const pauses = Array.from({ length: pipeline[at].tries - 1 }, (_, tries) =>

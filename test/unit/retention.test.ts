@@ -392,13 +392,13 @@ describe('retention keeps all', () => {
   it('when the number was raised, the policy taken off or the newest deleted while Glance listed', async () => {
     const older = made(1)
     const changes: ((found: Server, images: Map<string, Image>, newest: string) => void)[] = [
-      (found) => (found.tags = [on, 'snapshot-keep:2']),
-      (found) => (found.tags = [keep1]),
-      (_found, images, newest) => images.delete(newest),
+      (found) => void (found.tags = [on, 'snapshot-keep:2']),
+      (found) => void (found.tags = [keep1]),
+      (_found, images, newest) => void images.delete(newest),
     ]
     for (const change of changes) {
       const found = server({ tags: [on, keep1] })
-      const listing = (images: Map<string, Image>, newest: string) => void change(found, images, newest)
+      const listing = (images: Map<string, Image>, newest: string) => change(found, images, newest)
       const { noted, then, removed } = inSituation({ older: [older], server: found, listing })
       expect((await then(await noted())).why[0]).toMatch(/is there and not outdated any more/)
       expect(removed).toEqual([])
