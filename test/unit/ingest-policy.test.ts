@@ -215,7 +215,8 @@ describe("ingest of a policy's event", () => {
       why: 'x',
     }
     const rules = { ...defaultRules, rules: [policy, ...defaultRules.rules] }
-    const open = await begun(heard('instance.snapshot.start', { image: '56813989-0617-48bf-bca3-9bbe9caca90f' }), 3)
+    const asked = heard('instance.snapshot.start', { image: '56813989-0617-48bf-bca3-9bbe9caca90f' })
+    const open = await begun(asked, 3, { dueAtMs: nowMs + 1 })
     const resized = heard('instance.resize_prep.start')
     const given = { journal: [open], server: server({ tags: ['snapshot-on:resize_prep'] }) }
     const both = await inSituation(given).act(resized, rules)
