@@ -5,13 +5,18 @@ import { lambda } from '../shared/lambda.ts'
 import { properties, sourceSnap } from '../shared/names.ts'
 import type { Server } from '../shared/ports/compute.ts'
 import { takeTagOff } from '../shared/request-tag.ts'
+import { retain } from '../shared/retention.ts'
 import type { MessageOf } from '../shared/run.ts'
-import { clusterOf, type Context, type Ports, type Step } from '../shared/step.ts'
+import { clusterOf, endedWell, type Context, type Ports, type Step } from '../shared/step.ts'
 import { mayWorkOnImage } from '../shared/server-state.ts'
 
-/** Drops the source snapshot, writes verdict and timings on the image, and answers whoever asked. */
+/**
+ * Drops the source snapshot, writes verdict and timings on the image, and answers whoever asked. What a policy no longer keeps goes
+ * last, in messages of its own.
+ */
 export const cleanup: Step<'cleanup'> = async (run, ports, ctx) => {
-  const { wish, disk, road, why } = run
+  const { wish, disk, why } = run
+  if (run.older) return retain(run, run.older, ports, ctx)
   await clusterOf(disk, ports).ensureSnapshotAbsent(sourceSnap(wish, disk), ctx.signal)
   const server = await ports.compute.find(wish.instance, ctx.signal)
   const noted = await noteOnImage(run, server, ports, ctx)
@@ -24,12 +29,9 @@ export const cleanup: Step<'cleanup'> = async (run, ports, ctx) => {
     ...(leftover === null ? [] : [leftover]),
     ...(noted === 'gone' ? ['the image was deleted by its owner since'] : []),
   ]
-  return {
-    is: 'ended',
-    outcome: road === 'clone' ? 'active' : 'fallback',
-    failure: null,
-    reason: reasons.length === 0 ? null : reasons.join('; '),
-  }
+  const cleaned = { ...run, why: reasons }
+  if (wish.trigger.is !== 'policy') return endedWell(cleaned)
+  return { is: 'done', next: { ...cleaned, older: { done: [], next: null } } }
 }
 
 /** `later`: Nova's own attempt may still fail, and would then delete the image; being protected it stays. */

@@ -88,7 +88,7 @@ async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): P
 }
 
 async function isOurTurn({ wish, sinceMs }: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<boolean> {
-  if (wish.trigger.is === 'tag') return true
+  if (wish.trigger.is !== 'take-over') return true
   const server = await ports.compute.find(wish.instance, ctx.signal)
   // Read after the server: Nova makes the image active before it clears the task state.
   const image = await ports.images.find(wish.image, ctx.signal)

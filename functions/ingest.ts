@@ -1,13 +1,13 @@
+import { beginPolicy } from '../shared/begin-policy.ts'
 import { freeImage, imageOfTakeOver } from '../shared/choose-image.ts'
-import { claimMs } from '../shared/drive.ts'
 import type { Ingested } from '../shared/drive-ingest.ts'
-import { Failure, type FailureCode } from '../shared/failures.ts'
+import { Failure } from '../shared/failures.ts'
 import { recordOf } from '../shared/image-record.ts'
 import { lambdaIngest } from '../shared/lambda.ts'
-import { imageName, imageOf, properties, refusedRun, tagRun, takeOverRun } from '../shared/names.ts'
-import type { Server } from '../shared/ports/compute.ts'
-import type { RunOutcome, RunRecord } from '../shared/ports/journal.ts'
-import { explain, runOfTakeOver, type Rule, type TagWish, type TakeOver } from '../shared/rules.ts'
+import { imageName, imageOf, nameAfter, properties, tagRun, takeOverRun, timeInName } from '../shared/names.ts'
+import type { RunRecord } from '../shared/ports/journal.ts'
+import { backOut, neverSent, refusalOf, refuse, reservation, type Begun, type Dropped } from '../shared/reservation.ts'
+import { explain, runOfTakeOver, type Explained, type Rule, type TagWish, type TakeOver } from '../shared/rules.ts'
 import type { Heard, MessageOf, Notification, Wish } from '../shared/run.ts'
 import type { Context, Ports } from '../shared/step.ts'
 
@@ -17,7 +17,6 @@ import type { Context, Ports } from '../shared/step.ts'
  * same wish, in either format, finds the reservation.
  */
 type Message = MessageOf<'ingest'>
-type Begun = Ingested['begun'][number]
 
 export async function ingest(message: Message, ports: Ports, ctx: Context): Promise<Ingested> {
   if (message.heard.is === 'unreadable') {
@@ -26,27 +25,44 @@ export async function ingest(message: Message, ports: Ports, ctx: Context): Prom
   }
   const heard = message.heard.is === 'tagged' ? lostUpdate(message.heard, ctx) : message.heard
   const explained = explain(heard, ctx.settings.rules)
-  if (explained.decision === 'note' && heard.instance) {
-    const open = await ports.journal.openOf(heard.instance)
-    // One that is due already is on its way, and would only be joined by a copy.
-    return { begun: [], woken: open.filter(({ dueAtMs }) => dueAtMs > ctx.clock.nowMs()) }
-  }
-  if (explained.decision !== 'request') return { begun: [], woken: [] }
+  const open = explained.decision === 'note' && heard.instance ? await ports.journal.openOf(heard.instance) : []
+  // One that is due already is on its way, and would only be joined by a copy.
+  const woken = open.filter(({ dueAtMs }) => dueAtMs > ctx.clock.nowMs())
   const begun: Begun[] = []
+  const dropped: string[] = []
   // One after the other: each counts against the limits of the next.
-  for (const wish of explained.wishes) {
+  for (const begin of beginnings(explained, heard, message, ports, ctx)) {
     try {
-      const one =
-        wish.is === 'take-over'
-          ? await beginTakeOver(heard, wish, explained.rule, message, ports, ctx)
-          : await beginTag(heard, wish, explained.rule, message, ports, ctx)
-      if (one) begun.push(one)
+      const one = await begin()
+      if (one && 'dropped' in one) dropped.push(one.dropped)
+      else if (one) begun.push(one)
     } catch (failed) {
       // Those before it go on, and are not asked for again: fifty tags of a slow cloud take more than one function's time.
-      return { begun, woken: [], failed }
+      return { begun, woken, failed }
     }
   }
-  return { begun, woken: [] }
+  return { begun, woken, ...(dropped.length > 0 ? { said: dropped } : {}) }
+}
+
+/** One for each wish in the notification. */
+function beginnings(
+  explained: Explained,
+  heard: Notification,
+  message: Message,
+  ports: Ports,
+  ctx: Context,
+): (() => Promise<Begun | Dropped | null>)[] {
+  const { policy } = explained
+  const standing = policy ? [() => beginPolicy(heard, policy, message, ports, ctx)] : []
+  if (explained.decision !== 'request') return standing
+  const { wishes, rule } = explained
+  const asked = wishes.map(
+    (wish) => () =>
+      wish.is === 'take-over'
+        ? beginTakeOver(heard, wish, rule, message, ports, ctx)
+        : beginTag(heard, wish, rule, message, ports, ctx),
+  )
+  return [...asked, ...standing]
 }
 
 /** A request that the sweep found goes by the rules as the notification that was lost would have. */
@@ -168,13 +184,12 @@ async function beginTag(
   // The tag of an instance that is gone cannot be taken off: it is heard again with every late notification.
   if (!before && !server && (await ports.journal.latestOf(instance))) return null
   const now = ctx.clock.nowMs()
-  const stamp = new Date(now).toISOString().slice(0, 19).replaceAll(':', '')
   const wish: Wish = {
     run,
     instance,
     project,
     image,
-    imageName: imageName(asked.name ?? `${server?.name ?? instance}-${stamp}`),
+    imageName: asked.name === null ? nameAfter(server?.name ?? instance, timeInName(now)) : imageName(asked.name),
     trigger: { is: 'tag', tag: asked.tag, epoch },
     quiesce: rule.quiesce,
     rule: rule.name,
@@ -187,106 +202,6 @@ async function beginTag(
   // The tag is the tenant's; taking it off again, and the run that says why, is the visible answer.
   if (refusal) return backOut(record, new Failure(refusal.code, refusal.words))
   return { record, next: { step: 'quiesce', wish: record.wish } }
-}
-
-/** A notification comes again because its function died only after the queue hid it for longer than a claim; sooner it is a twin. */
-function neverSent(record: RunRecord, ctx: Context): Begun | null {
-  const isFirst = record.hop === 1 && record.outcome === null && record.claim === null
-  return isFirst && ctx.clock.nowMs() - record.updatedAtMs >= claimMs ? { record, next: null } : null
-}
-
-interface Refusal {
-  code: FailureCode
-  words: string
-  /** nothing was made and nobody is to be answered */
-  isEnd: boolean
-}
-
-async function refusalOf(wish: Wish, server: Server | null, ports: Ports, ctx: Context): Promise<Refusal | null> {
-  const { instance, project } = wish
-  if (!server) return { code: 'INSTANCE_GONE', words: `instance ${instance}`, isEnd: true }
-  if (server.project !== project) {
-    return {
-      code: 'FOREIGN_PROJECT',
-      words: `The notification says project ${project}, Nova says ${server.project}.`,
-      isEnd: true,
-    }
-  }
-  const sinceMs = ctx.clock.nowMs() - 3_600_000
-  const { limits } = ctx.settings.rules
-  for (const by of [{ instance }, { project }]) {
-    const limit = 'instance' in by ? limits.instance : limits.project
-    const count = await ports.journal.countOf(by, sinceMs)
-    const whose = 'instance' in by ? `instance ${instance}` : `project ${project}`
-    if (count.open >= limit.open)
-      return { code: 'LIMIT_REACHED', words: `${whose} has ${count.open} snapshots in the making.`, isEnd: false }
-    if (count.since >= limit.perHour)
-      return { code: 'LIMIT_REACHED', words: `${whose} made ${count.since} in the last hour.`, isEnd: false }
-  }
-  return null
-}
-
-/** Noted for whoever looks, with nothing begun; unless an earlier delivery died after it had reserved the run. */
-async function refuse(
-  wish: Wish,
-  code: FailureCode,
-  words: string,
-  message: Message,
-  ports: Ports,
-  ctx: Context,
-): Promise<Begun | null> {
-  const now = ctx.clock.nowMs()
-  const outcome: RunOutcome = code === 'NOVA_DID_IT' ? 'nova-did-it' : 'rejected'
-  // A forged notification is noted, but not under the id of the genuine one's run, which it would shut out.
-  if (code === 'FOREIGN_PROJECT') wish = { ...wish, run: refusedRun(wish.run, wish.project) }
-  const { record, isNew } = await ports.journal.reserve({
-    ...reservation(wish, message, [], ctx),
-    hop: 1,
-    outcome,
-    code,
-    reason: words,
-    endedAtMs: now,
-  })
-  const isBegun = record.hop > 0 || record.outcome !== null
-  return isNew || isBegun ? null : backOut(record, new Failure(code, words))
-}
-
-function backOut(record: RunRecord, { code, words }: Failure): Begun {
-  const { wish, undos } = record
-  const because = { code, words, at: 'ingest' }
-  return { record, next: { step: 'unwind', wish, disk: null, consistency: null, why: [], undos, because } }
-}
-
-function reservation(wish: Wish, message: Message, undos: RunRecord['undos'], ctx: Context): RunRecord {
-  const now = ctx.clock.nowMs()
-  return {
-    wish,
-    version: 0,
-    createdAtMs: now,
-    updatedAtMs: now,
-    hop: 0,
-    message,
-    dueAtMs: now,
-    claim: null,
-    lost: 0,
-    undos,
-    timeline: [
-      {
-        step: 'ingest',
-        startedAtMs: now,
-        endedAtMs: now,
-        tries: message.tries + 1,
-        outcome: 'done',
-        code: null,
-        words: null,
-      },
-    ],
-    progress: null,
-    outcome: null,
-    code: null,
-    reason: null,
-    endedAtMs: null,
-  }
 }
 
 async function park(heard: Extract<Heard, { is: 'unreadable' }>, ports: Ports, ctx: Context): Promise<void> {

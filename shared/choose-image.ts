@@ -16,11 +16,11 @@ export async function imageOfTakeOver(
 ): Promise<Image | null> {
   if (named !== null) return ports.images.find(named, ctx.signal)
   const { instance, project, atMs } = heard
-  if (!instance) return null
+  if (!instance || !project) return null
   const clockSkewMs = 5_000
-  const made = await ports.images.ofInstance(instance, ctx.signal)
   // Anybody may write this instance's id on an image of his; Nova's image is of the instance's project.
-  const newest = made.find((i) => i.owner === project && !isOurs(i) && i.createdAtMs <= atMs + clockSkewMs)
+  const made = await ports.images.ofInstance(instance, project, ctx.signal)
+  const newest = made.find((i) => !isOurs(i) && i.createdAtMs <= atMs + clockSkewMs)
   return newest?.status === 'queued' ? newest : null
 }
 

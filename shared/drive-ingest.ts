@@ -17,6 +17,8 @@ export interface Ingested {
   woken: RunRecord[]
   /** what the first wish that could not be begun failed with; the notification comes again for it */
   failed?: unknown
+  /** what no run stands for, in words for the log */
+  said?: string[]
 }
 export type IngestStep = (message: MessageOf<'ingest'>, ports: Ports, ctx: Context) => Promise<Ingested>
 
@@ -52,10 +54,10 @@ export async function driveIngest(
     else if (!(await sendAgain(record, claimMs, ports, ctx))) continue
     begun.push(record.wish.run)
   }
-  if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
   for (const { message: waiting } of ingested.woken) await ports.queue.send(waiting)
-  if (begun.length > 0) return { says: `begun ${begun.join(' ')}` }
-  return { says: ingested.woken.length > 0 ? 'woken' : 'nothing to do' }
+  if (ingested.failed !== undefined) return failed(message, ingested.failed, ports, ctx)
+  const says = begun.length > 0 ? `begun ${begun.join(' ')}` : ingested.woken.length > 0 ? 'woken' : 'nothing to do'
+  return { says: [says, ...(ingested.said ?? [])].join('; ') }
 }
 
 async function begin(record: RunRecord, next: Draft<'quiesce' | 'unwind'>, ports: Ports, ctx: Context): Promise<void> {

@@ -85,7 +85,9 @@ export async function drive<S extends RunStep>(
   if (noted.outcome !== null)
     return { is: 'acknowledged', because: noted.outcome === 'parked' ? 'parked' : 'ended', ...why }
   await ports.queue.send(noted.message, Math.max(0, noted.dueAtMs - ctx.clock.nowMs()))
-  return { is: 'acknowledged', because: noted.message.step === run.step ? 'again later' : 'moved on', ...why }
+  // a step may be done and go on to itself
+  const isOnwards = 'outcome' in acted ? acted.outcome.is === 'done' : noted.message.step !== run.step
+  return { is: 'acknowledged', because: isOnwards ? 'moved on' : 'again later', ...why }
 }
 
 /** An outage is waited for; what kills its function each time is not one. */

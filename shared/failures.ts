@@ -58,6 +58,11 @@ export const failures = {
     says: 'A clone was left half made and has been removed; it is made again.',
     remedy: 'Nothing. If it repeats, look why the Ceph manager dies: `ceph crash ls`.',
   },
+  POLICY_WAITS: {
+    kind: 'retry',
+    says: 'Half of what the instance or its project may have is used up, and policies take no more than half.',
+    remedy: 'Nothing, unless it lasts: raise the limits in the rules.',
+  },
   IMAGE_GOING: {
     kind: 'retry',
     says: 'The data of the image is gone, and Glance still shows its record.',

@@ -5,7 +5,8 @@ import type { Ports } from './step.ts'
 /**
  * A function that was paused beyond its claim (a suspended host, a long garbage collection) wakes in the middle of a step that
  * another has finished since: what it looked at is no longer so. From then on it asks nobody for anything. The call that it
- * was in when it fell asleep is all that may still take effect, and each single one is harmless late.
+ * was in when it fell asleep is all that may still take effect, and each single one is harmless late, but for the removal of an
+ * image: that one looks at the time itself before it goes out (shared/retention.ts).
  *
  * Not fenced: the journal and the leases, whose writes are refused by their version, and the thaw, which is always allowed.
  */

@@ -37,6 +37,7 @@ export function recordOf(wish: Wish, server: Server, base: Image | null): ImageR
       user_id: server.user,
       ...(server.baseImage === null ? {} : { base_image_ref: server.baseImage }),
       [properties.run]: wish.run,
+      ...(wish.trigger.is === 'policy' ? { [properties.policy]: wish.trigger.action } : {}),
     },
   }
 }

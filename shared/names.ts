@@ -31,6 +31,11 @@ export function takeOverRun(image: string): string {
   return uuidv5(`take-over/${image}`)
 }
 
+/** A policy's event is one wish: the time is Nova's, of the notification. */
+export function policyRun(instance: string, action: string, atMs: number): string {
+  return uuidv5(`${instance}/policy/${action}/${atMs}`)
+}
+
 /** What stands in the journal for a wish that came in another project's name. */
 export function refusedRun(run: string, project: string): string {
   return uuidv5(`${run}/refused/${project}`)
@@ -75,8 +80,9 @@ export function show(thing: RbdImage | RbdSnap): string {
 }
 
 /** Glance takes 255 characters, and its database none beyond the basic plane (glance/common/utils.py no_4byte_params). */
+const longestName = 255
 export function glanceText(wanted: string): string {
-  return wanted.replace(/[\ud800-\udfff]+/g, '\ufffd').slice(0, 255)
+  return wanted.replace(/[\ud800-\udfff]+/g, '\ufffd').slice(0, longestName)
 }
 
 /** Control characters (a newline in a server's name) would break every table that shows it. */
@@ -84,6 +90,17 @@ export function imageName(wanted: string): string {
   // eslint-disable-next-line no-control-regex -- control characters are what is removed
   const clean = wanted.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim()
   return glanceText(clean) || 'snapshot'
+}
+
+/** The name of an image that was given none: of its server, with what tells it from the others at the end, which is never cut off. */
+export function nameAfter(server: string, ...more: string[]): string {
+  const end = ['', ...more].join('-')
+  return imageName(server.slice(0, longestName - end.length) + end)
+}
+
+/** A colon is a separator to too many who read names. */
+export function timeInName(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 19).replaceAll(':', '')
 }
 
 export const propertyPrefix = 'rbdsnap_'
@@ -97,6 +114,8 @@ export const properties = {
   usableMs: 'rbdsnap_usable_ms',
   road: 'rbdsnap_road',
   reason: 'rbdsnap_reason',
+  /** the action whose policy made it, for people: what is kept goes by the journal (shared/outdated.ts) */
+  policy: 'rbdsnap_policy',
   /** the image's owner had protected it before we came: it stays protected */
   ownerProtected: 'rbdsnap_owner_protected',
 } as const

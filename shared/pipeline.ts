@@ -24,7 +24,7 @@ export const pipeline = {
   register: { next: ['flatten'],  divert: 'fallback', undo: 'dropRecord',         givesUp: 'unwind', tries:  12, everyMs: 1_000, leashMs:    900_000, timeoutMs:  15_000, parallel: 4 },
   // ---- point of no return: the image is active; from here only forward ----
   flatten:  { next: ['cleanup'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 490, everyMs: 5_000, leashMs: 86_400_000, timeoutMs:  15_000, parallel: 4 },
-  cleanup:  { next: [],           divert: null,       undo: null,                 givesUp: 'park',   tries: 490, everyMs: 5_000, leashMs: 86_400_000, timeoutMs:  15_000, parallel: 4 },
+  cleanup:  { next: ['cleanup'],  divert: null,       undo: null,                 givesUp: 'park',   tries: 490, everyMs: 5_000, leashMs: 86_400_000, timeoutMs:  15_000, parallel: 4 },
   // ---- the slow road ----
   fallback: { next: ['register', 'cleanup', 'fallback'],
                                   divert: null,       undo: 'dropCopy',           givesUp: 'unwind', tries:  12, everyMs: 5_000, leashMs: 21_600_000, timeoutMs: 900_000, parallel: 2 },

@@ -19,6 +19,8 @@ export type QuiescePolicy = z.infer<typeof quiescePolicy>
 const trigger = z.discriminatedUnion('is', [
   z.object({ is: z.literal('tag'), tag: text, epoch: z.number() }),
   z.object({ is: z.literal('take-over') }),
+  /** `atMs`: of the event, as Nova says it */
+  z.object({ is: z.literal('policy'), action: text, atMs: ms }),
 ])
 
 /** Who wants what; fixed when the run is reserved. */
@@ -67,7 +69,23 @@ const snapshot = z.object({ ...envelope, step: z.literal('snapshot'), ...taken }
 const clone = z.object({ ...envelope, step: z.literal('clone'), ...snapped })
 const register = z.object({ ...envelope, step: z.literal('register'), ...snapped, road })
 const flatten = z.object({ ...envelope, step: z.literal('flatten'), ...snapped, road, usableMs: ms })
-const cleanup = z.object({ ...envelope, step: z.literal('cleanup'), ...snapped, road, usableMs: ms })
+const older = z.object({
+  /** those that the run has removed, or could not: each is tried once */
+  done: z.array(uuid),
+  /** the one that goes next, noted before it does: no undo brings it back */
+  next: z.nullable(z.object({ image: uuid, notedAtMs: ms })),
+})
+export type Older = z.infer<typeof older>
+
+const cleanup = z.object({
+  ...envelope,
+  step: z.literal('cleanup'),
+  ...snapped,
+  road,
+  usableMs: ms,
+  /** older images of the policy; everything else is done then */
+  older: z.optional(older),
+})
 const fallback = z.object({
   ...envelope,
   step: z.literal('fallback'),

@@ -51,6 +51,12 @@ export interface Ended {
   reason: string | null
 }
 
+/** The image is there: how it was made is the outcome, and what there is to say of it the reason. */
+export function endedWell({ road, why }: Pick<MessageOf<'cleanup'>, 'road' | 'why'>): Ended {
+  const outcome = road === 'clone' ? 'active' : 'fallback'
+  return { is: 'ended', outcome, failure: null, reason: why.length === 0 ? null : why.join('; ') }
+}
+
 /** One step of a run: safe to run twice, to crash anywhere in, and to run late. Failures are thrown as `Failure`. */
 export type Step<S extends RunStep> = (run: MessageOf<S>, ports: Ports, ctx: Context) => Promise<Outcome<S>>
 

@@ -84,7 +84,7 @@ async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context):
   const state = await volumes.find(volume, ctx.signal)
   if (!state) {
     // A clone that does not open reads as absent (Ceph 16.2); in a take-over the name may be Nova's.
-    if (wish.trigger.is === 'tag') await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
+    if (wish.trigger.is !== 'take-over') await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
     return 'undone'
   }
   if (wish.trigger.is === 'take-over') {
@@ -116,7 +116,7 @@ export async function isOurVolume(
   ctx: Context,
 ): Promise<boolean> {
   if (state.parent !== null) return isFromOurSnapshot(wish, state)
-  if (wish.trigger.is === 'tag') return true
+  if (wish.trigger.is !== 'take-over') return true
   const server = await ports.compute.find(wish.instance, ctx.signal)
   // Read after the server: Nova makes the image active before it clears the task state.
   const image = await ports.images.find(wish.image, ctx.signal)

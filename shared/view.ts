@@ -1,5 +1,6 @@
 import { elapsedMs } from './elapsed.ts'
 import { show } from './names.ts'
+import { policyTag } from './policy-tags.ts'
 import type { RunRecord } from './ports/journal.ts'
 import { isRunMessage } from './run.ts'
 
@@ -10,7 +11,7 @@ export interface RunView {
   project: string
   image_id: string
   image_name: string
-  trigger: 'tag' | 'take-over'
+  trigger: 'tag' | 'take-over' | 'policy'
   tag: string | null
   rule: string
   state: 'running' | 'ended'
@@ -58,7 +59,7 @@ export function view(record: RunRecord): RunView {
     image_id: wish.image,
     image_name: wish.imageName,
     trigger: wish.trigger.is,
-    tag: wish.trigger.is === 'tag' ? wish.trigger.tag : null,
+    tag: tagOf(wish.trigger),
     rule: wish.rule,
     state: isOpen ? 'running' : 'ended',
     step: isOpen ? message.step : null,
@@ -88,6 +89,11 @@ export function view(record: RunRecord): RunView {
       words: s.words,
     })),
   }
+}
+
+function tagOf(trigger: RunRecord['wish']['trigger']): string | null {
+  if (trigger.is === 'policy') return policyTag(trigger.action)
+  return trigger.is === 'tag' ? trigger.tag : null
 }
 
 function iso(ms: number): string {

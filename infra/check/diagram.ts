@@ -48,7 +48,7 @@ function edges(step: RunStep, { next, divert, givesUp }: Row): string[] {
     ...next.map((to) =>
       step === 'unwind' ? `  unwind -- the image is active after all --> ${to}` : `  ${step} --> ${to}`,
     ),
-    ...(next.length === 0 || step === 'unwind' ? [`  ${step} --> ${end}`] : []),
+    ...(next.every((to) => to === step) || step === 'unwind' ? [`  ${step} --> ${end}`] : []),
     ...(divert === null ? [] : [`  ${step} -- RBD cannot --> ${divert}`]),
     givesUp === 'unwind'
       ? `  ${step} -. gives up .-> unwind`

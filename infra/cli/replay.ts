@@ -1,7 +1,7 @@
 import { hear } from '../../shared/notification.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
 import { messageVersion } from '../../shared/run.ts'
-import { explain, type Rules } from '../../shared/rules.ts'
+import { explain, type PolicyWish, type Rules } from '../../shared/rules.ts'
 import { view, type RunView } from '../../shared/view.ts'
 import { progress } from './output.ts'
 import type { EventFile } from './event-files.ts'
@@ -15,7 +15,7 @@ interface Ignored {
   run: null
   instance: string | null
   image_id: string | null
-  trigger: 'tag' | 'take-over' | null
+  trigger: RunView['trigger'] | null
   outcome: 'ignored' | 'parked'
   consistency: null
   reason: string
@@ -49,11 +49,14 @@ async function whatBecameOf({ path, body }: EventFile, session: Session, rules: 
   if (heard.is === 'unreadable') return [none(path, 'parked', heard.why, 'BAD_NOTIFICATION')]
   if (heard.is !== 'notification' || !heard.instance) return []
   const explained = explain(heard, rules)
-  if (explained.decision !== 'request') return []
+  if (explained.decision !== 'request' && !explained.policy) return []
   // Also what was refused to another project than the instance's: that stands in the journal under the project that was named.
   const isAsked = ({ wish }: RunRecord) => wish.instance === heard.instance && wish.project === heard.project
   const runs = (await session.journal.list(10_000)).filter(isAsked)
-  return explained.wishes.flatMap((wish): Replayed[] => {
+  // Almost every server has no policy: of its events there is nothing to tell.
+  const ofPolicy = runs.filter((r) => isPolicyOf(r, heard.atMs, explained.policy)).map(view)
+  if (explained.decision !== 'request') return ofPolicy
+  const asked = explained.wishes.flatMap((wish): Replayed[] => {
     const own = runs.filter((r) => (wish.is === 'take-over' ? isTakeOverOf(r, wish.image) : isTagOf(r, wish.tag)))
     const latest = own[0]
     if (latest) return [view(latest)]
@@ -65,6 +68,11 @@ async function whatBecameOf({ path, body }: EventFile, session: Session, rules: 
     const image = wish.is === 'take-over' ? wish.image : null
     return [{ ...none(path, 'ignored', reason, null), instance: heard.instance, image_id: image, trigger: wish.is }]
   })
+  return [...asked, ...ofPolicy]
+}
+
+function isPolicyOf({ wish: { trigger } }: RunRecord, atMs: number, policy: PolicyWish | null): boolean {
+  return trigger.is === 'policy' && trigger.action === policy?.action && trigger.atMs === atMs
 }
 
 function isTakeOverOf({ wish }: RunRecord, image: string | null): boolean {

@@ -10,6 +10,8 @@ interface SnapInfo {
   isProtected: boolean
   /** those that are not in the trash */
   children: { pool: string; image: string }[]
+  /** and those that are */
+  allChildren: { pool: string; image: string; id: string; isInTrash: boolean }[]
   sizeBytes: number
   createdAtMs: number
 }
@@ -36,12 +38,15 @@ export interface TrashEntry {
 
 export function imageOperations(store: Store, catalog: Catalog, blocks: Blocks) {
   function snapInfo(snap: SnapRow): SnapInfo {
-    const children = catalog.children(snap).filter(({ image }) => image.trashedMs === null)
+    const allChildren = catalog.children(snap).map(({ image: { pool, name, id, trashedMs } }) => {
+      return { pool, image: name, id, isInTrash: trashedMs !== null }
+    })
     return {
       id: snap.id,
       name: snap.name,
       isProtected: snap.isProtected === 1,
-      children: children.map(({ image }) => ({ pool: image.pool, image: image.name })),
+      children: allChildren.filter((child) => !child.isInTrash).map(({ pool, image }) => ({ pool, image })),
+      allChildren,
       sizeBytes: snap.size,
       createdAtMs: snap.createdMs,
     }

@@ -25,6 +25,8 @@ export interface GlanceSettings {
   imageSizeCap: number
   maxImagesPerProject: number
   maxBytesPerProject: number
+  /** how long the data of an image takes to go, within the DELETE: every object is asked for where there is no object-map */
+  deleteMs: number
 }
 
 const usualGlance: GlanceSettings = {
@@ -33,6 +35,7 @@ const usualGlance: GlanceSettings = {
   imageSizeCap: 1_099_511_627_776,
   maxImagesPerProject: 0,
   maxBytesPerProject: 0,
+  deleteMs: 0,
 }
 
 export type Endpoint = keyof GlanceSettings['showLocations']
@@ -109,7 +112,7 @@ export function glanceService(records: Records, store: RbdStore) {
   async function remove(who: Who, id: string): Promise<void> {
     const image = changeable(who, id)
     if (image.protected) throw new GlanceRefusal(403, `Image ${id} is protected and cannot be deleted.`)
-    for (const { url } of image.locations) await fromStore(id, store.remove(url))
+    for (const { url } of image.locations) await fromStore(id, store.remove(url, current().deleteMs))
     const now = images.get(id)
     if (now && now.status !== 'deleted') save({ ...now, status: 'deleted', locations: [] })
   }

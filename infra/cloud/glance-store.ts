@@ -2,6 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Cluster, RbdError } from './cluster.ts'
 
 /** What glance_store raises, by the name it has there. */
@@ -29,6 +30,8 @@ const chunkBytes = 4 << 20
 export function rbdStore(cluster: Cluster, pool: string, spoolDir: string) {
   mkdirSync(spoolDir, { recursive: true })
   const prefix = `rbd://${cluster.fsid}/${pool}/`
+  /** whose removal is under way: it holds the exclusive lock */
+  const going = new Set<string>()
   const exists = (image: string) => cluster.images(pool).includes(image)
 
   /** Only a URL with the store's own fsid and pool is one of its locations (glance/common/store_utils `_get_store_id_from_uri`). */
@@ -52,18 +55,23 @@ export function rbdStore(cluster: Cluster, pool: string, spoolDir: string) {
   }
 
   /** `_delete_image`: unprotect, remove `snap`, remove the image; what is missing is no error, what is used is InUseByStore. */
-  async function remove(url: string): Promise<void> {
+  async function remove(url: string, takesMs = 0): Promise<void> {
     const place = parse(url)
     if (!place || !exists(place.image)) return
+    if (going.has(place.image)) throw new StoreError('InUseByStore')
+    going.add(place.image)
     try {
       const snap = cluster.info(pool, place.image).snaps.find((s) => s.name === place.snap)
       if (snap?.isProtected) cluster.snapUnprotect(pool, place.image, place.snap)
       if (snap) await cluster.snapRemove(pool, place.image, place.snap)
+      if (takesMs > 0) await sleep(takesMs)
       cluster.remove(pool, place.image)
     } catch (error) {
       if (!(error instanceof RbdError)) throw error
       if (error.errno === 16 || error.errno === 39) throw new StoreError('InUseByStore')
       if (error.errno !== 2) throw error
+    } finally {
+      going.delete(place.image)
     }
   }
 

@@ -46,6 +46,8 @@ export async function startNova(options: {
     const found = nova.instances
       .all()
       .filter((instance) => instance.vmState !== 'deleted' && (allTenants || instance.project === call.who.projectId))
+      // nova/db/main/api.py instance_get_all_by_filters_sort
+      .filter((instance) => instance.vmState !== 'soft-delete' || query.get('soft_deleted') === '1')
       .filter((instance) => fits(instance, query))
       .sort((a, b) => b.createdAtMs - a.createdAtMs || (a.id < b.id ? 1 : -1))
     const limit = Math.min(Number(query.get('limit') ?? 1000), 1000)
@@ -198,6 +200,7 @@ function fits(instance: Instance, query: URLSearchParams): boolean {
     ['project_id', instance.project],
     ['tenant_id', instance.project],
     ['user_id', instance.user],
+    ['image', instance.imageId ?? ''],
   ]
   return (
     tags.every((tag) => instance.tags.includes(tag)) &&

@@ -6,6 +6,8 @@ export interface RbdArguments {
   conf: string
   format: string
   showProgress: boolean
+  /** of `children`: those in the trash too */
+  all: boolean
   features: string[]
 }
 export interface RbdSpec {
@@ -36,11 +38,13 @@ export function parseArguments(given: readonly string[]): RbdArguments {
   const words: string[] = []
   const values: Record<string, string[]> = {}
   let showProgress = true
+  let all = false
   for (let at = 0; at < given.length; at += 1) {
     const argument = given[at] ?? ''
     const [option = '', inline] = argument.startsWith('--') ? argument.split(/=(.*)/s) : [argument]
     const name = valued[option]
     if (option === '--no-progress') showProgress = false
+    else if (argument === '--all' || argument === '-a') all = true
     else if (name !== undefined) {
       const value = inline ?? given[(at += 1)]
       if (value === undefined) throw new Usage(`the required argument for option '${option}' is missing`)
@@ -53,6 +57,7 @@ export function parseArguments(given: readonly string[]): RbdArguments {
     conf: values['conf']?.at(-1) ?? '/etc/ceph/ceph.conf',
     format: values['format']?.at(-1) ?? 'plain',
     showProgress,
+    all,
     features: (values['feature'] ?? []).flatMap((list) => list.split(',')),
   }
 }

@@ -30,7 +30,7 @@ const commands: Record<string, Command> = {
     const { info } = await open(context, parseSpec(spec, 'none'))
     print(
       context,
-      () => snapsJson(info),
+      () => snapsJson(info, context.options.all),
       () => snapsText(info),
     )
   },
@@ -39,8 +39,8 @@ const commands: Record<string, Command> = {
     const snaps = snap ? [snap] : [...info.snaps, ...info.trashedSnaps]
     print(
       context,
-      () => childrenJson(snaps),
-      () => childrenText(snaps),
+      () => childrenJson(snaps, context.options.all),
+      () => childrenText(snaps, context.options.all),
     )
   },
   async 'snap create'(context, [spec]) {

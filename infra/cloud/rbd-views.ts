@@ -69,14 +69,17 @@ export function infoText(info: ImageInfo, snap: Snap | null): string {
   return `rbd image '${info.name}':\n${lines.map((line) => `\t${line}\n`).join('')}`
 }
 
-export function snapsJson(info: ImageInfo) {
-  return info.snaps.map((snap) => ({
+/** @param all also those in the trash namespace, each with its namespace */
+export function snapsJson({ snaps, trashedSnaps }: ImageInfo, all: boolean) {
+  const shown = (snap: Snap, type: 'user' | 'trash') => ({
     id: snap.id,
     name: snap.name,
     size: snap.sizeBytes,
     protected: String(snap.isProtected),
     timestamp: ctime(snap.createdAtMs),
-  }))
+    ...(all ? { namespace: { type } } : {}),
+  })
+  return [...snaps.map((s) => shown(s, 'user')), ...(all ? trashedSnaps : []).map((s) => shown(s, 'trash'))]
 }
 
 export function snapsText(info: ImageInfo): string {
@@ -97,13 +100,18 @@ export function snapsText(info: ImageInfo): string {
   return rows.map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}\n`).join('')
 }
 
-export function childrenJson(snaps: readonly Snap[]) {
-  return snaps.flatMap((snap) => snap.children).map(({ pool, image }) => ({ pool, pool_namespace: '', image }))
+export function childrenJson(snaps: readonly Snap[], all: boolean) {
+  return childrenOf(snaps, all).map(({ pool, image, id, isInTrash }) => {
+    const child = { pool, pool_namespace: '', image }
+    return all ? { ...child, id, trash: isInTrash } : child
+  })
 }
 
-export function childrenText(snaps: readonly Snap[]): string {
-  return snaps
-    .flatMap((snap) => snap.children)
-    .map(({ pool, image }) => `${pool}/${image}\n`)
-    .join('')
+export function childrenText(snaps: readonly Snap[], all: boolean): string {
+  const line = ({ pool, image, id, isInTrash }: Child) => `${pool}/${image}${isInTrash ? ` (trash ${id})` : ''}\n`
+  return childrenOf(snaps, all).map(line).join('')
 }
+
+type Child = Snap['allChildren'][number]
+const childrenOf = (snaps: readonly Snap[], all: boolean) =>
+  snaps.flatMap((snap) => snap.allChildren).filter(({ isInTrash }) => all || !isInTrash)

@@ -29,6 +29,7 @@ const notInherited = [
   'rbdsnap_usable_ms',
   'rbdsnap_road',
   'rbdsnap_reason',
+  'rbdsnap_policy',
   'rbdsnap_owner_protected',
 ].join(',')
 

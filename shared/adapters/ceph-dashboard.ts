@@ -185,7 +185,9 @@ function stateOf(shown: z.infer<typeof imageShape>): RbdImageState {
       sizeBytes: s.size,
       isProtected: s.is_protected ?? false,
       children: (s.children ?? []).map((child) => ({ pool: child.pool_name, image: child.image_name })),
+      isUsed: s.children ? s.children.length > 0 : null,
     })),
+    hasUnlistedSnaps: null,
   }
 }
 

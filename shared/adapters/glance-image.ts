@@ -49,12 +49,14 @@ export const imageShape = z.looseObject({
   ]),
   owner: z.nullable(z.string()),
   protected: z.boolean(),
+  visibility: z.optional(z.string()),
   size: z.nullable(byteCount),
   virtual_size: z.optional(z.nullable(byteCount)),
   checksum: z.optional(z.nullable(z.string())),
   created_at: z.string(),
   locations: z.optional(z.array(z.object({ url: z.string() }))),
   direct_url: z.optional(z.string()),
+  stores: z.optional(z.string()),
 })
 
 export const pageShape = z.object({ images: z.array(imageShape), next: z.optional(z.string()) })
@@ -66,11 +68,13 @@ export function toImage(shown: z.infer<typeof imageShape>): Image {
     status: shown.status,
     owner: shown.owner ?? '',
     isProtected: shown.protected,
+    isPrivate: shown.visibility === 'private',
     sizeBytes: shown.size,
     virtualSizeBytes: shown.virtual_size ?? null,
     checksum: shown.checksum ?? null,
     createdAtMs: Date.parse(shown.created_at),
     locations: urls(shown),
+    stores: shown.stores?.split(',').filter((store) => store !== '') ?? [],
     properties: properties(shown),
   }
 }

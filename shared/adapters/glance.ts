@@ -4,6 +4,7 @@ import type { Image, ImageRecord, Images } from '../ports/images.ts'
 import { type Change, glanceCalls, type GlanceCalls, imageGone, imagePath, pointer } from './glance-calls.ts'
 import { pageShape, service, toImage } from './glance-image.ts'
 import { locations } from './glance-location.ts'
+import { removal } from './glance-removal.ts'
 import { uploads } from './glance-upload.ts'
 import { type Answer, decode, refusal } from './http.ts'
 import type { Identity } from './keystone.ts'
@@ -27,7 +28,7 @@ export function glance(identity: Identity, options: GlanceOptions = {}): Images 
 
   return {
     find: calls.find,
-    ofInstance: (instance, signal) => ofInstance(calls, instance, signal),
+    ofInstance: (instance, owner, signal) => ofInstance(calls, instance, owner, signal),
     ensureLocation: locations(calls),
     upload: uploads(calls),
 
@@ -89,6 +90,8 @@ export function glance(identity: Identity, options: GlanceOptions = {}): Images 
       )
     },
 
+    remove: removal(calls),
+
     async ensureQueuedAbsent(id, signal) {
       const image = await calls.find(id, signal)
       if (!image || image.status === 'deleted' || image.status === 'pending_delete') return 'absent'
@@ -141,16 +144,22 @@ async function mustBeClaimed(
   throw refusal(service, `image ${id}`, answer, { 409: 'GLANCE_UNREACHABLE', 413: 'QUOTA' })
 }
 
-async function ofInstance(calls: GlanceCalls, instance: string, signal: AbortSignal): Promise<Image[]> {
+/** Glance's own default are 25 a page (limit_param_default). */
+const pageSize = '200'
+
+async function ofInstance(calls: GlanceCalls, instance: string, owner: string, signal: AbortSignal): Promise<Image[]> {
   const what = `images of instance ${instance}`
   return allPages(what, async (marker) => {
     const query = new URLSearchParams({
       instance_uuid: instance,
+      owner,
+      limit: pageSize,
       sort: 'created_at:desc',
       ...(marker ? { marker } : {}),
     })
     const answer = await calls.send({ what, method: 'GET', path: `/images?${query.toString()}`, signal })
-    if (answer.status !== 200) throw refusal(service, what, answer)
+    // 400: the image that the page before ended with was deleted since, and is no marker any more
+    if (answer.status !== 200) throw refusal(service, what, answer, marker ? { 400: 'GLANCE_UNREACHABLE' } : {})
     const page = decode(pageShape, service, what, answer)
     return { items: page.images.map(toImage), next: page.next === undefined ? undefined : page.images.at(-1)?.id }
   })

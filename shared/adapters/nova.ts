@@ -10,6 +10,8 @@ const service: Service = { name: 'Nova', unreachable: 'NOVA_UNREACHABLE', refuse
 
 /** 2.26 shows tags, 2.47 puts the flavor's disk size into the server; 2.79 is Train, the oldest that is still in use. */
 export const microversion = '2.79'
+/** It is asked for each stop of each server: a Nova that hangs must not keep those from the door who wait behind it. */
+const bearsMs = 3_000
 const headers = { 'openstack-api-version': `compute ${microversion}`, 'x-openstack-nova-api-version': microversion }
 
 const serverShape = z.object({
@@ -36,6 +38,7 @@ const outOfReach = z.object({
 })
 const shown = z.object({ server: serverShape })
 const shownOutOfReach = z.object({ server: outOfReach })
+const briefly = z.object({ servers: z.array(z.object({ id: z.string() })) })
 const listed = z.object({
   servers: z.array(z.union([serverShape, outOfReach])),
   servers_links: z.optional(z.array(z.object({ rel: z.string() }))),
@@ -65,6 +68,30 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
       return toServer(server)
     },
 
+    async bears(instance, tag, signal) {
+      const what = `tag ${tag} of instance ${instance}`
+      const answer = await send({
+        what,
+        method: 'GET',
+        path: tagPath(instance, tag),
+        headers,
+        timeoutMs: bearsMs,
+        signal,
+      })
+      if (answer.status === 204) return true
+      if (answer.status === 404) return false
+      throw refusal(service, what, answer)
+    },
+
+    async usesImage(image, signal) {
+      const what = `servers made from image ${image}`
+      // without soft_deleted Nova leaves out what is in the bin (nova/db/main/api.py instance_get_all_by_filters_sort)
+      const query = new URLSearchParams({ all_tenants: '1', soft_deleted: '1', limit: '1', image })
+      const answer = await send({ what, method: 'GET', path: `/servers?${query.toString()}`, headers, signal })
+      if (answer.status !== 200) throw refusal(service, what, answer)
+      return decode(briefly, service, what, answer).servers.length > 0
+    },
+
     async tagged(tag, signal) {
       const what = `servers tagged ${tag}`
       const servers = await allPages(what, async (marker) => {
@@ -84,14 +111,16 @@ export function nova(identity: Identity, options: NovaOptions = {}): Compute {
 
     async ensureTagAbsent(instance, tag, signal) {
       const what = `tag ${tag} of instance ${instance}`
-      const path = `/servers/${encodeURIComponent(instance)}/tags/${encodeURIComponent(tag)}`
-      const answer = await send({ what, method: 'DELETE', path, headers, signal })
+      const answer = await send({ what, method: 'DELETE', path: tagPath(instance, tag), headers, signal })
       if (answer.status === 204 || answer.status === 404) return
       // 409: not in this state of the instance (nova/api/openstack/compute/server_tags.py); it may leave it again
       throw refusal(service, what, answer, { 409: 'NOVA_UNREACHABLE' })
     },
   }
 }
+
+const tagPath = (instance: string, tag: string) =>
+  `/servers/${encodeURIComponent(instance)}/tags/${encodeURIComponent(tag)}`
 
 function toServer(s: z.infer<typeof serverShape>): Server {
   return {

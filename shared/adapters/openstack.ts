@@ -1,7 +1,12 @@
 import { type Answer, type Call, exchange, refusal, type Service } from './http.ts'
 import type { Identity } from './keystone.ts'
 
-export type OpenStackCall = Omit<Call, 'url' | 'timeoutMs'> & { path: string; timeoutMs?: number | null }
+export interface OpenStackCall extends Omit<Call, 'url' | 'timeoutMs'> {
+  path: string
+  timeoutMs?: number | null
+  /** Asked directly before each request that goes out, the one with a new token too; throws when it must not go any more. */
+  mustBeSoon?: () => void
+}
 export type Send = (call: OpenStackCall) => Promise<Answer>
 
 const ordinaryMs = 30_000
@@ -15,11 +20,12 @@ const ordinaryMs = 30_000
  */
 export function openstack(identity: Identity, service: Service, base: (signal: AbortSignal) => Promise<string>): Send {
   return async function send(call) {
-    const { path, ...rest } = call
+    const { path, mustBeSoon, ...rest } = call
     const url = `${await base(call.signal)}${path}`
     const once = async (): Promise<Answer & { token: string }> => {
       const token = await identity.token(call.signal)
       const headers = { accept: 'application/json', ...call.headers, 'x-auth-token': token }
+      mustBeSoon?.()
       const answer = await exchange(service, { timeoutMs: ordinaryMs, ...rest, url, headers })
       return { ...answer, token }
     }

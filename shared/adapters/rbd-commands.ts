@@ -33,8 +33,12 @@ const infoShape = z.object({
 })
 /** `protected` is the text "true" or "false" in 16.2 */
 const isTrue = z.union([z.boolean(), z.enum(['true', 'false'])])
-const snapsShape = z.array(z.object({ name: z.string(), size: byteCount, protected: isTrue }))
-const childrenShape = z.array(z.object({ pool: z.string(), image: z.string() }))
+const snapsShape = z.array(
+  z.object({ name: z.string(), size: byteCount, protected: isTrue, namespace: z.object({ type: z.string() }) }),
+)
+const childrenShape = z.array(z.object({ pool: z.string(), image: z.string(), trash: z.optional(isTrue) }))
+
+const isSaid = (shown: boolean | string | undefined) => shown === true || shown === 'true'
 
 type Snaps = z.infer<typeof snapsShape>
 
@@ -73,16 +77,12 @@ export function commandCalls(options: CommandOptions): RbdCalls {
   async function withChildren(image: RbdImage, snaps: Snaps, signal: AbortSignal): Promise<RbdImageState['snaps']> {
     const found: RbdImageState['snaps'] = []
     for (const { name, size, protected: shown } of snaps) {
-      const children = await show({ ...image, snap: name }, ['children'], childrenShape, signal)
-      const isProtected = shown === true || shown === 'true'
+      const all = await show({ ...image, snap: name }, ['children', '--all'], childrenShape, signal)
       // null: removed since it was listed
-      if (children)
-        found.push({
-          name,
-          sizeBytes: size,
-          isProtected,
-          children: children.map(({ pool, image }) => ({ pool, image })),
-        })
+      if (!all) continue
+      // in the trash it is nobody's to flatten or to wait for, and still reads from here when it is taken out again
+      const children = all.filter(({ trash }) => !isSaid(trash)).map(({ pool, image }) => ({ pool, image }))
+      found.push({ name, sizeBytes: size, isProtected: isSaid(shown), children, isUsed: all.length > 0 })
     }
     return found
   }
@@ -103,12 +103,15 @@ export function commandCalls(options: CommandOptions): RbdCalls {
       const info = await show(image, ['info'], infoShape, signal)
       if (!info) return { is: 'absent' }
       const { parent } = info
-      const snaps = info.snapshot_count === 0 ? [] : await show(image, ['snap', 'ls'], snapsShape, signal)
-      if (!snaps) return { is: 'absent' }
+      const all = info.snapshot_count === 0 ? [] : await show(image, ['snap', 'ls', '--all'], snapsShape, signal)
+      if (!all) return { is: 'absent' }
+      const snaps = all.filter(({ namespace }) => namespace.type === 'user')
       const state: RbdImageState = {
         sizeBytes: info.size,
         parent: parent ? { pool: parent.pool, image: parent.image, snap: parent.snapshot } : null,
         snaps: await withChildren(image, snaps, signal),
+        // those of a mirror go with the image
+        hasUnlistedSnaps: all.some(({ namespace: { type } }) => type === 'trash' || type === 'group'),
       }
       return { is: 'there', state }
     },

@@ -17,6 +17,10 @@ export interface Server {
 
 export interface Compute {
   find(instance: string, signal: AbortSignal): Promise<Server | null>
+  /** Is exactly this tag on the server? The smallest question that Nova has; false also of a server that is gone. */
+  bears(instance: string, tag: string, signal: AbortSignal): Promise<boolean>
+  /** Is there a server, of any project and also in the bin, that was made from this image, wherever its disk is? */
+  usesImage(image: string, signal: AbortSignal): Promise<boolean>
   /** Servers of every project that bear exactly this tag (`tags-any`); for requests whose notification was lost. */
   tagged(tag: string, signal: AbortSignal): Promise<Server[]>
   ensureTagAbsent(instance: string, tag: string, signal: AbortSignal): Promise<void>

@@ -6,6 +6,8 @@ export interface Image {
     'queued' | 'saving' | 'importing' | 'active' | 'deactivated' | 'killed' | 'deleted' | 'pending_delete' | 'uploading'
   owner: string
   isProtected: boolean
+  /** seen by its project alone; false also when Glance does not say */
+  isPrivate: boolean
   sizeBytes: number | null
   /** of the disk in the image, where Glance has read it: an upload's */
   virtualSizeBytes: number | null
@@ -13,6 +15,8 @@ export interface Image {
   createdAtMs: number
   /** URLs as Glance shows them; empty also when it hides them */
   locations: string[]
+  /** the stores that hold its data; empty also when Glance does not say */
+  stores: string[]
   /** every property that is not one of Glance's own fields, as text */
   properties: Record<string, string>
 }
@@ -26,11 +30,14 @@ export interface ImageRecord {
   properties: Record<string, string>
 }
 
+/** `busy`: something uses it, or it is being deleted already; `refused`: it is protected, or the site does not allow it. */
+export type Removal = { is: 'removed' } | { is: 'gone' } | { is: 'busy'; why: string } | { is: 'refused'; why: string }
+
 export interface Images {
   find(id: string, signal: AbortSignal): Promise<Image | null>
 
-  /** The images whose `instance_uuid` is this instance, in any state, newest first. */
-  ofInstance(instance: string, signal: AbortSignal): Promise<Image[]>
+  /** The images of this project whose `instance_uuid` is this instance, in any state, newest first. */
+  ofInstance(instance: string, owner: string, signal: AbortSignal): Promise<Image[]>
 
   /** A queued, private, raw record with this id and owner. An id that was ever deleted cannot be used again: IMAGE_GONE. */
   ensureQueued(record: ImageRecord, signal: AbortSignal): Promise<void>
@@ -58,6 +65,15 @@ export interface Images {
   setProtected(id: string, isProtected: boolean, signal: AbortSignal): Promise<void>
   setProperties(id: string, properties: Record<string, string>, signal: AbortSignal): Promise<void>
   removeProperties(id: string, names: string[], signal: AbortSignal): Promise<void>
+
+  /**
+   * Deletes an image with its data, whatever it is: whether it may go is asked before (shared/retention.ts). One request and no look
+   * of its own, so that a caller whose claim is over cannot have looked and ask all the same. Glance deletes the data within the
+   * request: when the caller's time is over it goes on, and the image shows what is left.
+   *
+   * @param mustBeSoon asked directly before the request; throws when what was seen is too long ago
+   */
+  remove(id: string, mustBeSoon: () => void, signal: AbortSignal): Promise<Removal>
 
   /** Deletes a record while it is still queued. An active one stays: CEPH_BUSY is not ours to answer, it is kept and said. */
   ensureQueuedAbsent(id: string, signal: AbortSignal): Promise<'absent' | 'kept'>

@@ -16,7 +16,17 @@ export interface RbdState {
   sizeBytes: number
   /** null: the image stands alone, flattened or never a clone */
   parent: RbdSnap | null
-  snaps: { name: string; isProtected: boolean; children: RbdImage[] }[]
+  snaps: RbdSnapState[]
+  /** a group's, or removed while clones hang on them (clone format 2); null where the gateway does not say */
+  hasUnlistedSnaps: boolean | null
+}
+interface RbdSnapState {
+  name: string
+  isProtected: boolean
+  /** clones of it that are not in the trash */
+  children: RbdImage[]
+  /** whether anything was cloned from it, in the trash too where the gateway can see that; null where it does not say */
+  isUsed: boolean | null
 }
 
 /** Work that Ceph goes on with after it answered. `fraction` is null when the gateway does not say. */

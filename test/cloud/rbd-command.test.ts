@@ -67,6 +67,8 @@ describe('rbd', () => {
     expect((await rbd('snap', 'protect', 'vms/disk@s')).code).toBe(0)
     expect((await rbd('clone', 'vms/disk@s', 'images/c')).code).toBe(0)
     expect(await json('children', 'vms/disk@s')).toEqual([{ pool: 'images', pool_namespace: '', image: 'c' }])
+    const every = [{ pool: 'images', pool_namespace: '', image: 'c', id: expect.any(String) as string, trash: false }]
+    expect(await json('children', '--all', 'vms/disk@s')).toMatchObject(every)
     expect(await json('info', 'images/c')).toMatchObject({
       name: 'c',
       size: 64 * mib,

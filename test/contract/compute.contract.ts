@@ -15,6 +15,8 @@ export interface ComputeWorld {
   remove(instance: string): Promise<void>
   close(): Promise<void>
 
+  /** as Nova does instead of deleting it, where it has a `reclaim_instance_interval` */
+  intoBin?: (instance: string) => Promise<void>
   /** where running guests cost something: those of a test go before the next one */
   removeServers?: () => Promise<void>
 
@@ -75,6 +77,26 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       expect(await compute.tagged(`snapshot:${randomUUID()}`, patient())).toEqual([])
     })
 
+    it('says whether exactly that tag is on a server, and no for a server that is gone', async () => {
+      const { id } = await world.makeServer(['snapshot-on:power_off'])
+      expect(await compute.bears(id, 'snapshot-on:power_off', patient())).toBe(true)
+      expect(await compute.bears(id, 'snapshot-on:power', patient())).toBe(false)
+      expect(await compute.bears(randomUUID(), 'snapshot-on:power_off', patient())).toBe(false)
+    })
+
+    it('knows of an image whether a server of any project was made from it', async () => {
+      const { image } = await world.makeServer([])
+      expect(await compute.usesImage(image, patient())).toBe(true)
+      expect(await compute.usesImage(randomUUID(), patient())).toBe(false)
+    })
+
+    it('knows of a server in the bin that it was made from an image', async (test) => {
+      if (!world.intoBin) return test.skip('this world has no intoBin')
+      const { id, image } = await world.makeServer([])
+      await world.intoBin(id)
+      expect(await compute.usesImage(image, patient())).toBe(true)
+    })
+
     it('removes one tag and no other; twice is once', async () => {
       const { id } = await world.makeServer(['gold', 'snapshot'])
       await compute.ensureTagAbsent(id, 'snapshot', patient())
@@ -102,6 +124,10 @@ export function describeCompute(name: string, make: () => Promise<ComputeWorld>)
       const { id } = await world.makeServer(['snapshot'])
       world.answer(403)
       await expectFailure(compute.find(id, patient()), 'NOVA_REFUSED', /403/)
+      world.answer(403)
+      await expectFailure(compute.bears(id, 'snapshot', patient()), 'NOVA_REFUSED', /403/)
+      world.answer(403)
+      await expectFailure(compute.usesImage(randomUUID(), patient()), 'NOVA_REFUSED', /403/)
       world.answer(409)
       await expectFailure(compute.ensureTagAbsent(id, 'snapshot', patient()), 'NOVA_UNREACHABLE', /409/)
       world.answer(500)

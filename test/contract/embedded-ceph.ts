@@ -207,6 +207,8 @@ export function commandWorld(cloud: Cloud, has: { ceph?: true } = {}): VolumesWo
     cutOff: (what, when) =>
       faults.add({ service: 'rbd', path: librbdCalls[what], when, does: { is: 'drop' }, times: 1 }),
     hang: () => hang(cloud, 'rbd'),
+    trash: async ({ pool, image }) => cloud.clusters.a.trash.move(pool, image, 0),
+    removeBelowClone: ({ pool, image, snap }) => cluster.snapRemove(pool, image, snap),
     withoutConf: () => rbdVolumes({ ...commandOf(cloud), conf: `${conf}.none` }),
     slowDown: cloud.rbd.slow,
     killGateway: async () => killChildren('flatten', 'cp'),

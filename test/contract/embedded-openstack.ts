@@ -123,11 +123,20 @@ export function imagesWorld(cloud: Cloud): ImagesWorld {
       ]
       await service.patch(admin, id, changes, 'internal')
     },
+    async share(id) {
+      await service.patch(admin, id, [{ op: 'replace', path: '/visibility', value: 'shared' }], 'internal')
+    },
+    async use(id) {
+      const child = { pool: 'vms', image: randomUUID() }
+      cluster.clone({ pool: 'images', image: id, snap: 'snap' }, child)
+      return { release: async () => cluster.remove(child.pool, child.image) }
+    },
     hideLocations: (isHidden) => service.set({ showLocations: { public: !isHidden, internal: !isHidden } }),
     withLocationApi(isOffered) {
       service.set({ hasLocationApi: isOffered })
       return glance(identity)
     },
+    slowDelete: (ms) => service.set({ deleteMs: ms }),
     limitSize: (bytes) => service.set({ imageSizeCap: bytes }),
     cutOff: (method, when) => next(method, when, { is: 'drop' }),
     answer: (status, headers = {}) =>
@@ -157,6 +166,9 @@ export function computeWorld(cloud: Cloud): ComputeWorld {
     tagsOf: async (instance) => cloud.nova.get(instance).tags,
     async stop(instance) {
       cloud.nova.save(instance, { vmState: 'stopped', powerState: 4 }, context)
+    },
+    async intoBin(instance) {
+      cloud.nova.save(instance, { vmState: 'soft-delete', powerState: 4 }, context)
     },
     async remove(instance) {
       const answer = await fetch(`${cloud.urls.nova}/servers/${instance}`, {

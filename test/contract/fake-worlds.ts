@@ -127,6 +127,14 @@ export async function fakeImagesWorld(): Promise<ImagesWorld> {
       glance.get(id).hasFormats = true
       glance.addLocation('nova', id, urlOf(id))
     },
+    async share(id) {
+      glance.get(id).isPrivate = false
+    },
+    async use(id) {
+      const child = { pool: 'vms', image: randomUUID() }
+      wholeClone(ceph, { ...volume(id), snap: 'snap' }, child)
+      return { release: async () => ceph.remove('tenant', child) }
+    },
     hideLocations: (isHidden) => {
       glance.settings.takesLocationsFrom.rbdsnap = !isHidden
     },

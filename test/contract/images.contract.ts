@@ -33,12 +33,18 @@ export interface ImagesWorld {
   remove(id: string): Promise<void>
   /** somebody else registers the image's bytes, as Nova does */
   activate(id: string): Promise<void>
+  /** its owner lets other projects see it */
+  share(id: string): Promise<void>
+  /** somebody's disk is a clone of it */
+  use(id: string): Promise<{ release: () => Promise<void> }>
   close(): Promise<void>
 
   /** Glance hides locations from everybody */
   hideLocations?: (isHidden: boolean) => void
   /** Glance has the location API of 2024.2; gives an adapter that has not asked yet */
   withLocationApi?: (isOffered: boolean) => Images
+  /** Glance takes that long to delete the data of an image */
+  slowDelete?: (ms: number) => void
   /** image_size_cap; 0 lifts it */
   limitSize?: (bytes: number) => void
   /** The next call with this method is cut off, before or after it took effect. */
@@ -143,7 +149,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
         await expectFailure(images.ensureQueued(made, patient()), 'IMAGE_GONE')
       })
 
-      it('is listed with its instance, newest first', async () => {
+      it('is listed with its instance and its project, newest first', async () => {
         const instance = randomUUID()
         const properties = { instance_uuid: instance, rbdsnap_run: randomUUID() }
         const older = await queued({ properties })
@@ -151,8 +157,16 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
         await new Promise((resolve) => setTimeout(resolve, 1_100))
         const newer = await queued({ properties })
         await queued()
-        const found = await images.ofInstance(instance, patient())
+        await queued({ properties, owner: world.otherProject })
+        const found = await images.ofInstance(instance, world.project, patient())
         expect(found.map((image) => image.id)).toEqual([newer.id, older.id])
+      })
+
+      it('says whether its project alone sees it', async () => {
+        const { id } = await queued()
+        expect(await images.find(id, patient())).toMatchObject({ isPrivate: true })
+        await world.share(id)
+        expect(await images.find(id, patient())).toMatchObject({ isPrivate: false })
       })
 
       it('takes and loses properties and protection; what is lost already is no matter', async () => {
@@ -438,6 +452,92 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
           (is) => is,
         )
       })
+    })
+
+    describe('removing an active image', () => {
+      const anyTime = () => {}
+      async function made(): Promise<string> {
+        const { id } = await queued()
+        const { url, sizeBytes } = await world.makeVolume(id)
+        await images.ensureLocation(id, url, sizeBytes, patient())
+        return id
+      }
+
+      it('removes it and its data, once; then it is gone', async () => {
+        const id = await made()
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'removed' })
+        expect(await world.show(id)).toBeNull()
+        expect(await world.volumeExists(id)).toBe(false)
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'gone' })
+        expect(await images.remove(randomUUID(), anyTime, patient())).toEqual({ is: 'gone' })
+      })
+
+      const late = () => {
+        throw new Failure('TIMEOUT', 'too long ago')
+      }
+
+      it('is not asked for when what was seen before it is too long ago', async () => {
+        const id = await made()
+        await expectFailure(images.remove(id, late, patient()), 'TIMEOUT')
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+      })
+
+      it('is not asked for a second time, with a new token, when it is too long ago by then', async (test) => {
+        if (!world.answer) return test.skip('this world has no answer')
+        const id = await made()
+        world.answer(401)
+        let looks = 0
+        const once = () => {
+          if (looks++ > 0) late()
+        }
+        await expectFailure(images.remove(id, once, patient()), 'TIMEOUT')
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+      })
+
+      it('that is protected is refused, and the image whole', async () => {
+        const id = await made()
+        await images.setProtected(id, true, patient())
+        const why = expect.stringMatching(/403.*protected/) as string
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'refused', why })
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+        await images.setProtected(id, false, patient())
+      })
+
+      // glance_store up to 4.5. From 4.6 on the data goes to the trash below its clones, and the answer is 204: who asks looks before.
+      it('that is in use is busy, and the image whole; it is removed when it is used no more', async () => {
+        const id = await made()
+        const user = await world.use(id)
+        const why = expect.stringMatching(/409.*in use/) as string
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'busy', why })
+        expect(await world.show(id)).toMatchObject({ status: 'active' })
+        expect(await world.volumeExists(id)).toBe(true)
+        await user.release()
+        expect(await images.remove(id, anyTime, patient())).toEqual({ is: 'removed' })
+      })
+
+      it('goes on when its caller has no time left: busy for who asks meanwhile, and gone in the end', async (test) => {
+        if (!world.slowDelete) return test.skip('this world has no slowDelete')
+        const id = await made()
+        world.slowDelete(1_500)
+        await expectFailure(images.remove(id, anyTime, AbortSignal.timeout(300)), 'TIMEOUT')
+        world.slowDelete(0)
+        expect(await images.remove(id, anyTime, patient())).toMatchObject({ is: 'busy' })
+        expect(await images.find(id, patient())).toMatchObject({ status: 'active' })
+        const again = () => images.remove(id, anyTime, patient())
+        expect(await untilDone(again, ({ is }) => is === 'gone')).toEqual({ is: 'gone' })
+        expect(await world.volumeExists(id)).toBe(false)
+      })
+
+      for (const when of ['before', 'after'] as const) {
+        it(`whose answer is lost ${when} the effect is removed at the end`, async (test) => {
+          if (!world.cutOff) return test.skip('this world has no cutOff')
+          const id = await made()
+          world.cutOff('DELETE', when)
+          const again = () => images.remove(id, anyTime, patient())
+          await untilDone(again, ({ is }) => is === 'removed' || is === 'gone')
+          expect(await world.volumeExists(id)).toBe(false)
+        })
+      }
     })
 
     describe('removing a record', () => {

@@ -30,6 +30,10 @@ export interface VolumesWorld {
   hold(image: RbdImage): Promise<{ release: () => Promise<void> }>
   close(): Promise<void>
 
+  /** where the gateway shows what is in the trash: puts a clone there, which may be taken out again and reads from its parent still */
+  trash?: (image: RbdImage) => Promise<void>
+  /** where the gateway shows it: removes a snapshot that is not protected, below its clone (clone format 2) */
+  removeBelowClone?: (snap: RbdSnap) => Promise<void>
   /** The next call of this kind is cut off, before or after it took effect. */
   cutOff?: (what: 'snapshot' | 'protect' | 'clone' | 'flatten' | 'remove', when: 'before' | 'after') => void
   /** The next call is never answered, until it is called off. */
@@ -114,10 +118,22 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
         const { disk, source, child } = await clone()
         const state = await volumes.find(disk, patient())
         expect(state?.parent).toBeNull()
-        expect(state?.snaps).toMatchObject([{ name: source.snap, isProtected: true, children: [child] }])
+        const snap = { name: source.snap, isProtected: true, children: [child], isUsed: true }
+        expect(state?.snaps).toMatchObject([snap])
         const kid = await volumes.find(child, patient())
         expect(kid?.parent).toEqual(source)
         expect(kid?.sizeBytes).toBe(state?.sizeBytes)
+      })
+
+      it('of a snapshot says that it is not used, and that it is by a clone in the trash, which is no child of it', async (test) => {
+        const { disk, child } = await clone()
+        await volumes.ensureSnapshot({ ...disk, snap: 'unused' }, patient())
+        const unused = (await volumes.find(disk, patient()))?.snaps.find(({ name }) => name === 'unused')
+        expect(unused).toMatchObject({ children: [], isUsed: false })
+        if (!world.trash) return test.skip('this world has no trash')
+        await world.trash(child)
+        const snaps = (await volumes.find(disk, patient()))?.snaps
+        expect(snaps?.find(({ name }) => name !== 'unused')).toMatchObject({ children: [], isUsed: true })
       })
 
       it('does not take a missing pool for a missing image', async () => {
@@ -673,5 +689,26 @@ export function itTellsAFullPool(of: () => VolumesWorld): void {
     }
     expect(await world.names(child.pool)).not.toContain(child.image)
     expect(await volumes.ensureClone(source, child, patient())).toBe('verified')
+  })
+}
+
+export function itTellsOfASnapshotBelowItsClone(of: () => Promise<VolumesWorld>): void {
+  it('a snapshot that was removed below its clone is not listed, and told of as long as the clone is there', async () => {
+    const { volumes, removeBelowClone, ...world } = await of()
+    if (!removeBelowClone) throw new Error('this world cannot remove a snapshot below its clone')
+    const disk = await world.makeDisk()
+    const source = { ...disk, snap: 'somebodys' }
+    const child = { pool: world.pools.images, image: randomUUID() }
+    await world.snapshot(source)
+    await world.clone(source, child)
+    expect(await volumes.find(disk, patient())).toMatchObject({
+      snaps: [{ name: source.snap }],
+      hasUnlistedSnaps: false,
+    })
+    await removeBelowClone(source)
+    expect(await volumes.find(disk, patient())).toMatchObject({ snaps: [], hasUnlistedSnaps: true })
+    await world.flatten(child)
+    expect(await volumes.find(disk, patient())).toMatchObject({ snaps: [], hasUnlistedSnaps: false })
+    await world.close()
   })
 }

@@ -31,7 +31,9 @@ export function fakeBus(clock: FakeClock, queue: FakeQueue, said: { format: Noti
     void queue.port.send({ v: messageVersion, step: 'ingest', tries: 0, heard: hear(body) }, 0)
 
   function versioned(event: string, { id, project, tags }: Server, more: Record<string, unknown>): void {
-    const data = { uuid: id, tenant_id: project, tags, ...more }
+    // the only payload among these that carries them (nova/notifications/objects/instance.py InstanceUpdatePayload)
+    const carried = event === 'instance.update' ? { tags } : {}
+    const data = { uuid: id, tenant_id: project, ...carried, ...more }
     put(wire(event, { 'nova_object.name': 'InstanceActionPayload', 'nova_object.data': data }))
   }
   function legacy(event: string, { id, project }: Server): void {

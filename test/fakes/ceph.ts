@@ -174,11 +174,11 @@ export function fakeCeph(clock: FakeClock, options: { fsid: string; onEvent?: (e
       return {
         sizeBytes,
         parent,
-        snaps: [...snaps].map(([name, { isProtected }]) => ({
-          name,
-          isProtected,
-          children: childrenOf({ ...at, snap: name }),
-        })),
+        snaps: [...snaps].map(([name, { isProtected }]) => {
+          const children = childrenOf({ ...at, snap: name })
+          return { name, isProtected, children, isUsed: children.length > 0 }
+        }),
+        hasUnlistedSnaps: false,
       }
     },
   }

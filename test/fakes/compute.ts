@@ -7,6 +7,8 @@ export type FakeServers = Map<string, Server>
 export function fakeCompute(servers: FakeServers, onTagged: (server: Server) => void): Compute {
   return heeding({
     find: async (instance) => structuredClone(servers.get(instance) ?? null),
+    bears: async (instance, tag) => servers.get(instance)?.tags.includes(tag) ?? false,
+    usesImage: async (image) => [...servers.values()].some(({ baseImage }) => baseImage === image),
     tagged: async (tag) => structuredClone([...servers.values()].filter((s) => s.tags.includes(tag))),
     async ensureTagAbsent(instance, tag) {
       const server = servers.get(instance)

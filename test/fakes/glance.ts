@@ -66,7 +66,10 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
     if (image.locations.length > 0) {
       const volume = volumeOf(id)
       const snap = { ...volume, snap: snapName }
-      if (ceph.childrenOf(snap).length > 0) throw new GlanceError(409, 'in use through the backend store')
+      if (ceph.childrenOf(snap).length > 0) {
+        note(by, 'delete refused', image)
+        throw new GlanceError(409, 'in use through the backend store')
+      }
       if (ceph.has(volume)) {
         if (ceph.snapOf(snap).isProtected) ceph.unprotect('glance', snap)
         ceph.snapRemove('glance', snap)
@@ -93,11 +96,13 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       const made: FakeRecord = {
         status: 'queued',
         isProtected: false,
+        isPrivate: true,
         sizeBytes: null,
         virtualSizeBytes: null,
         checksum: null,
         createdAtMs: clock.nowMs(),
         locations: [],
+        stores: [],
         properties: {},
         minDiskGib: 0,
         hasFormats: false,

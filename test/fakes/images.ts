@@ -19,10 +19,10 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
   return heeding<Images>({
     find: async (id) => structuredClone(glance.images.get(id) ?? null),
 
-    ofInstance: async (instance) =>
+    ofInstance: async (instance, owner) =>
       structuredClone(
         [...glance.images.values()]
-          .filter((i) => i.properties['instance_uuid'] === instance)
+          .filter((i) => i.owner === owner && i.properties['instance_uuid'] === instance)
           .sort((a, b) => b.createdAtMs - a.createdAtMs),
       ),
 
@@ -114,6 +114,21 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
         const image = get(id)
         for (const name of names) delete image.properties[name]
       })
+    },
+
+    async remove(id, mustBeSoon) {
+      mustBeSoon()
+      if (!glance.images.has(id)) return { is: 'gone' }
+      try {
+        request(() => glance.delete(me, id))
+      } catch (error) {
+        if (!(error instanceof GlanceError)) throw error
+        return {
+          is: error.status === 403 ? 'refused' : 'busy',
+          why: `Glance answered ${error.status}: ${error.message}`,
+        }
+      }
+      return { is: 'removed' }
     },
 
     async ensureQueuedAbsent(id) {

@@ -38,7 +38,7 @@ export interface SnapEvidence {
 
 export interface Wished {
   instance: string
-  kind: 'tag' | 'createImage'
+  kind: 'tag' | 'createImage' | 'policy'
   what: string
 }
 
@@ -62,6 +62,8 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
   const wishes: Wished[] = []
   /** image ids that their owner deleted */
   const unwanted = new Set<string>()
+  /** that their owner protected */
+  const guarded = new Set<string>()
   const servers: FakeServers = new Map()
   const projects = new Map<string, string>()
   const store = fakeJournal()
@@ -193,6 +195,7 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
     trespasses,
     wishes,
     unwanted,
+    guarded,
     servers,
     projects,
     guests,
@@ -225,6 +228,24 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
       guests.powerOff(server.id)
       ceph.image(novaDisk(settings.novaPool, server.id)).isInUse = false
       server.vmState = 'stopped'
+    },
+    /** Its owner stops it, and Nova says so. */
+    powerOff(server: Server): void {
+      this.stop(server)
+      if (server.tags.includes('snapshot-on:power_off'))
+        wishes.push({ instance: server.id, kind: 'policy', what: 'power_off' })
+      bus.notify('instance.power_off.end', server)
+    },
+    protectImage(id: string): void {
+      guarded.add(id)
+      glance.get(id).isProtected = true
+    },
+    /** A server of his is booted from it. */
+    bootFrom(image: string): void {
+      const disk = { pool: pools.nova, image: `${image}-booted_disk` }
+      const source = { pool: pools.glance, image, snap: 'snap' }
+      ceph.clone('tenant', source, disk)
+      ceph.adopt(disk, source)
     },
     /** The owner deletes an image of his, if Glance lets him. */
     deleteImage(id: string): void {

@@ -18,7 +18,13 @@ const wrongWays: Way[] = ['wrong before', 'wrong after']
 /** The notification of a take-over is set aside, and Nova is left alone with its image. */
 const alone = /^, images: [01]$|^too late$/
 /** Taken back, nothing of ours is left; what Nova makes of its own image is Nova's. */
-const takenBack = { tag: /^rejected, images: 0$/, 'take-over': /^(rejected|nova-did-it), images: [01]$|^too late$/ }
+const takenBack = {
+  tag: /^rejected, images: 0$/,
+  createImage: /^(rejected|nova-did-it), images: [01]$|^too late$/,
+  policy: /^(active,){5}rejected, images: 5$/,
+}
+/** Whom nobody can be asked about is kept: an older image that a policy's clean-up cannot read of ends no run. */
+const keptMore = /^(active,){5}active, images: [456]$/
 
 type World = ReturnType<Scenario['begin']>['world']
 type Deed = 'went on' | 'taken back' | 'either'
@@ -51,7 +57,7 @@ describe.each(scenarios)('$name', (scenario) => {
     let parked = 0
     for (const [index, call] of asked) {
       for (const way of wrongWays) {
-        const told = await tell(scenario, index, way, person)
+        const told = await tell(scenario, call, index, way, person)
         frozenMs = Math.max(frozenMs, told.frozenMs)
         parked += told.parked
         if (told.wrong.length > 0) bad.push(`${nameOf(call, index)}/${way}: ${told.wrong.join('; ')}`)
@@ -67,7 +73,7 @@ describe.each(scenarios)('$name', (scenario) => {
 const nameOf = ({ step, name }: PortCall, index: number) => `call ${index} ${step}/${name}`
 const parkedIn = ({ store }: World) => store.runs().filter((r) => r.outcome === 'parked')
 
-async function tell(scenario: Scenario, index: number, way: Way, person: Person) {
+async function tell(scenario: Scenario, call: PortCall, index: number, way: Way, person: Person) {
   const { world, server } = scenario.begin()
   const engine = makeEngine(world, (at) => (at === index ? way : null))
   await engine.toRest()
@@ -77,8 +83,9 @@ async function tell(scenario: Scenario, index: number, way: Way, person: Person)
   const deed = await person(world)
   await engine.toRest()
   const end = endOf(world, server.id)
-  const isWell = deed !== 'taken back' && scenario.ends.includes(end)
-  const isBack = deed !== 'went on' && takenBack[world.wishes[0]?.kind === 'tag' ? 'tag' : 'take-over'].test(end)
+  const isKept = scenario.road === 'policy' && call.step === 'cleanup' && keptMore.test(end)
+  const isWell = deed !== 'taken back' && (scenario.ends.includes(end) || isKept)
+  const isBack = deed !== 'went on' && takenBack[world.wishes[0]?.kind ?? 'tag'].test(end)
   if (!isWell && !isBack && !(isAside && alone.test(end))) wrong.push(`${deed}, it ended as: ${end}`)
   return { parked, wrong: [...wrong, ...violationsAtRest(world)], frozenMs: longestFrozenMs(world) }
 }

@@ -170,7 +170,10 @@ const glanceCalls: Record<string, () => Promise<Scene>> = {
   async ofInstance() {
     const id = queued()
     const instance = String(row(id)?.properties['instance_uuid'])
-    return { act: (url) => images(url).ofInstance(instance, signal()), isTrue: (it) => (it as unknown[]).length === 1 }
+    return {
+      act: (url) => images(url).ofInstance(instance, projects.tenant, signal()),
+      isTrue: (it) => (it as unknown[]).length === 1,
+    }
   },
   async ensureQueued() {
     const id = randomUUID()
@@ -221,6 +224,18 @@ const glanceCalls: Record<string, () => Promise<Scene>> = {
       isTrue: () => row(id)?.properties['instance_uuid'] === undefined,
     }
   },
+  async remove() {
+    const id = await ready()
+    const { a } = cloud.clusters
+    a.create('images', id, 64 * kib)
+    await a.snapCreate('images', id, 'snap')
+    a.snapProtect('images', id, 'snap')
+    await images(cloud.urls.glance).ensureLocation(id, `rbd://${a.fsid}/images/${id}/snap`, 64 * kib, signal())
+    return {
+      act: (url) => images(url).remove(id, () => {}, signal()),
+      isTrue: (it) => ['removed', 'gone'].includes((it as { is: string }).is) === (row(id) === undefined),
+    }
+  },
   async ensureQueuedAbsent() {
     const id = queued()
     return {
@@ -242,6 +257,15 @@ const novaCalls: Record<string, () => Promise<Scene>> = {
   },
   async 'find nothing'() {
     return { act: (url) => compute(url).find(randomUUID(), signal()), isTrue: (it) => it === null }
+  },
+  async bears() {
+    const tag = randomUUID()
+    const id = await server([tag])
+    return { act: (url) => compute(url).bears(id, tag, signal()), isTrue: (it) => it === true }
+  },
+  async usesImage() {
+    const image = cloud.nova.get(await server([])).imageId ?? ''
+    return { act: (url) => compute(url).usesImage(image, signal()), isTrue: (it) => it === true }
   },
   async tagged() {
     const tag = randomUUID()

@@ -47,6 +47,8 @@ export function novaCalls(where: Where, identity: Identity): Calls {
   const at = { instance: ids.instance, host: null }
   return {
     find: (signal) => own.find(ids.instance, signal),
+    usesImage: (signal) => own.usesImage(ids.image, signal),
+    bears: (signal) => own.bears(ids.instance, 'snapshot-on:exists', signal),
     tagged: (signal) => own.tagged('snapshot', signal),
     ensureTagAbsent: (signal) => own.ensureTagAbsent(ids.instance, 'snapshot', signal),
     hasHeld: (signal) => pause.hasHeld(at, Date.now() + 10_000, signal),
@@ -60,13 +62,14 @@ export function glanceCalls(where: Where, identity: Identity): Calls {
   const url = `rbd://${ids.fsid}/images/${ids.image}/snap`
   return {
     find: (signal) => own().find(ids.image, signal),
-    ofInstance: (signal) => own().ofInstance(ids.instance, signal),
+    ofInstance: (signal) => own().ofInstance(ids.instance, ids.project, signal),
     ensureQueued: (signal) => own().ensureQueued(record, signal),
     claim: (signal) => own().claim(ids.image, { minDiskGib: 1, properties: { rbdsnap_run: 'r' } }, signal),
     ensureLocation: (signal) => own().ensureLocation(ids.image, url, 65_536, signal),
     upload: (signal) => own().upload(ids.image, new Blob(['a disk']).stream(), signal),
     setProperties: (signal) => own().setProperties(ids.image, { a: 'b' }, signal),
     removeProperties: (signal) => own().removeProperties(ids.image, ['a', 'instance_uuid'], signal),
+    remove: (signal) => own().remove(ids.image, () => {}, signal),
     ensureQueuedAbsent: (signal) => own().ensureQueuedAbsent(ids.image, signal),
   }
 }

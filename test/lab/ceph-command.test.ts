@@ -1,6 +1,7 @@
+import { describe } from 'vitest'
 import { readLab } from '../../infra/lab/lab.ts'
 import { describeReader } from '../contract/reader.contract.ts'
-import { describeVolumes } from '../contract/volumes.contract.ts'
+import { describeVolumes, itTellsOfASnapshotBelowItsClone } from '../contract/volumes.contract.ts'
 import { openCephLab } from './lab-ceph.ts'
 import { commandWorld, readerWorld } from './lab-ceph-worlds.ts'
 
@@ -18,4 +19,6 @@ describeVolumes(
   },
   withinMs,
 )
+describe('the real command rbd, clone format 2', () =>
+  itTellsOfASnapshotBelowItsClone(async () => commandWorld(await openCephLab(lab, 2))))
 describeReader('the real rbd export', async () => readerWorld(await openCephLab(lab, 2)), withinMs)

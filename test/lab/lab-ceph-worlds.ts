@@ -185,6 +185,12 @@ export async function commandWorld(given: CephLab, has: { ceph?: true } = {}): P
     cutOff: (what, when) => writeFileSync(fault, `${when} ${commands[what]}\n`),
     killGateway: async () => killChildren('flatten', 'cp'),
     ...(has.ceph ? { keepsFlattens: true, fillUp: () => fillUp(given) } : {}),
+    async trash({ pool, image }) {
+      await given.rbd('trash', 'mv', `${pool}/${image}`)
+    },
+    async removeBelowClone({ pool, image, snap }) {
+      await given.rbd('snap', 'rm', '--no-progress', `${pool}/${image}@${snap}`)
+    },
     withoutConf: () => rbdVolumes({ command: ['rbd'], conf: `${given.conf}.none`, user: given.user }),
     withSmallRole: async () => rbdVolumes({ command: ['rbd'], ...(await makeReader(given)) }),
     hang() {

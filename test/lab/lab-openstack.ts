@@ -64,7 +64,7 @@ export async function ownProject(lab: Lab): Promise<{ id: string; owner: Ask; cl
 async function removeImages(lab: Lab, admin: Ask, project: string): Promise<void> {
   const glanceUrl = `${lab.glance.internal}/v2/images`
   for (;;) {
-    const { images } = (await must(admin('GET', `${glanceUrl}?owner=${project}&limit=100`), 200)) as {
+    const { images } = (await must(admin('GET', `${glanceUrl}?owner=${project}&visibility=all&limit=100`), 200)) as {
       images: { id: string; protected: boolean }[]
     }
     if (images.length === 0) return
@@ -148,6 +148,18 @@ export async function imagesWorld(lab: Lab): Promise<ImagesWorld> {
         ['/container_format', 'bare'],
       ] as [string, string][]
       await must(patch(admin, glanceUrl, id, [...formats, ['/locations/-', location]]), 200)
+    },
+    async share(id) {
+      await must(patch(admin, glanceUrl, id, [['/visibility', 'shared']]), 200)
+    },
+    async use(id) {
+      const child = `${pool}/${randomUUID()}`
+      await rbd(lab, 'clone', `${pool}/${id}@snap`, child)
+      return {
+        async release() {
+          await rbd(lab, 'rm', '--no-progress', child)
+        },
+      }
     },
     ...(lab.glance.public === lab.glance.internal
       ? {}

@@ -43,6 +43,12 @@ describe('every notification captured from a real Nova', () => {
     expect(starts.map((c) => c.file.slice(0, 13))).toHaveLength(17)
   })
 
+  it('may fire a policy at five actions, in both formats alike', () => {
+    const fired = all.flatMap(({ heard }) => explain(heard, defaultRules).policy?.action ?? [])
+    const counts = [...Map.groupBy(fired, (action) => action)].map(([action, of]) => `${action} ${of.length}`)
+    expect(counts.toSorted()).toEqual(['pause 2', 'power_off 2', 'shelve 2', 'soft_delete 4', 'suspend 2'])
+  })
+
   it('names the image when it is a versioned snapshot notification, and never otherwise', () => {
     for (const { heard } of all) expect(heard.image !== null).toBe(namesAnImage(heard))
   })

@@ -8,6 +8,7 @@ import type { World } from '../fakes/world.ts'
 import { makeWorld } from '../fakes/world.ts'
 import { makeEngine } from './engine.ts'
 import { violationsAtRest } from './invariants.ts'
+import { policyImage } from './policy-image.ts'
 
 /** A world after one good run, and something put into it that must never be there: the invariants see it. */
 describe('an invariant sees', () => {
@@ -76,6 +77,45 @@ describe('an invariant sees', () => {
         const snap = { ...novaDisk('vms', server.id), snap: 'of-nova' }
         world.ceph.snapCreate('nova', snap)
         world.ceph.snapRemove('rbdsnap', snap)
+      },
+    ],
+    ['I4: an image removed that no policy made', ({ world, image }) => world.glance.delete('rbdsnap', image.id)],
+    [
+      'I4: an image of a policy removed, and nobody says how many are enough',
+      ({ world, server }) => world.glance.delete('rbdsnap', policyImage(world, server, 'power_off', 0)),
+    ],
+    [
+      'I4: an image of a policy removed, and too few are left',
+      ({ world, server }) => {
+        server.tags.push('snapshot-keep:2')
+        const [older = ''] = [1, 2].map((atMs) => policyImage(world, server, 'power_off', atMs))
+        world.glance.delete('rbdsnap', older)
+      },
+    ],
+    [
+      'I4: an image of a policy removed that its owner protects',
+      ({ world, server }) => {
+        server.tags.push('snapshot-keep:1')
+        const [older = ''] = [1, 2].map((atMs) => policyImage(world, server, 'power_off', atMs))
+        world.guarded.add(older)
+        world.glance.delete('rbdsnap', older)
+      },
+    ],
+    [
+      'I4: an image of a policy removed that a server was made from',
+      ({ world, server }) => {
+        server.tags.push('snapshot-keep:1')
+        const [older = ''] = [1, 2].map((atMs) => policyImage(world, server, 'power_off', atMs))
+        world.addServer({ disk: 'flat' }).baseImage = older
+        world.glance.delete('rbdsnap', older)
+      },
+    ],
+    [
+      'I4: an image in use asked for, though Glance refused it',
+      ({ world, server }) => {
+        const image = policyImage(world, server, 'power_off', 1)
+        world.bootFrom(image)
+        expect(() => world.glance.delete('rbdsnap', image)).toThrow('in use')
       },
     ],
     [

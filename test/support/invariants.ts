@@ -1,8 +1,10 @@
 import { visibilityMs } from '../../shared/drive.ts'
 import { properties } from '../../shared/names.ts'
 import type { RunRecord } from '../../shared/ports/journal.ts'
+import { keepOf } from '../../shared/policy-tags.ts'
 import { requestTag, tagWishes } from '../../shared/rules.ts'
 import { plantedToken } from '../fakes/bus.ts'
+import type { FakeRecord, GlanceEvent } from '../fakes/glance.ts'
 import type { FreezeInterval } from '../fakes/guest.ts'
 import type { World } from '../fakes/world.ts'
 
@@ -24,6 +26,7 @@ export function violationsAlways(world: World, leeway: Leeway = oneQueuePeriod):
     ...freezesOutOfOrder(world, leeway),
     ...verdictsTooGood(world),
     ...trespasses(world),
+    ...removals(world),
     ...brokenChains(world),
     ...halfRegistered(world),
     ...tooManyImages(world),
@@ -124,6 +127,47 @@ function trespasses({ trespasses: found }: World): Violation[] {
   return found.map((e) => say(4, `${e.op} of ${e.pool}/${e.image}${e.snap === null ? '' : `@${e.snap}`}`))
 }
 
+/**
+ * Of active images: a policy's own that is over, that nobody else needs, and of which enough newer ones are left. One in use is
+ * not even to be asked for: a Glance from glance_store 4.6 on would take it.
+ */
+function removals(world: World): Violation[] {
+  return world.glance.events.flatMap((event, at) => {
+    if (isAskedInUse(event)) return [say(4, `image ${event.image.id}, in use, was to be removed`)]
+    if (!isRemoval(event)) return []
+    const { image } = event
+    const run = world.store.runs().find((r) => r.wish.image === image.id)
+    const isPolicys = run?.wish.trigger.is === 'policy' && (run.outcome === 'active' || run.outcome === 'fallback')
+    const isOwners = image.isProtected || !image.isPrivate || world.guarded.has(image.id)
+    const isBase = [...world.servers.values()].some(({ baseImage }) => baseImage === image.id)
+    const tags = world.servers.get(image.properties['instance_uuid'] ?? '')?.tags
+    const keep = tags ? keepOf(tags) : { all: 'the server is gone' }
+    const isTooFew = 'all' in keep || leftOf(world, image, at) < keep.newest
+    return [
+      ...(isPolicys ? [] : [say(4, `image ${image.id}, of no policy, was removed`)]),
+      ...(isOwners ? [say(4, `image ${image.id}, protected or shared, was removed`)] : []),
+      ...(isBase ? [say(4, `image ${image.id}, from which a server was made, was removed`)] : []),
+      ...(isTooFew ? [say(4, `image ${image.id} was removed, and too few are left`)] : []),
+    ]
+  })
+}
+
+const isAskedInUse = ({ by, op, image }: GlanceEvent) =>
+  by === 'rbdsnap' && op === 'delete refused' && !image.isProtected
+const isRemoval = ({ by, op, image }: GlanceEvent) => by === 'rbdsnap' && op === 'delete' && image.status === 'active'
+
+/** How many of the same policy were active when the event of this number was over. */
+function leftOf({ glance }: World, { properties: of }: FakeRecord, at: number): number {
+  const isSame = ({ properties: p }: FakeRecord) =>
+    p[properties.policy] === of[properties.policy] && p['instance_uuid'] === of['instance_uuid']
+  const isActive = ({ id }: FakeRecord) => {
+    const events = glance.events.flatMap((e, i) => (e.image.id === id ? [{ ...e, i }] : []))
+    const isMadeLater = events.some((e) => (e.op === 'located' || e.op === 'uploaded') && e.i > at)
+    return !isMadeLater && !events.some((e) => e.op === 'delete' && e.i <= at)
+  }
+  return [...glance.images.values(), ...glance.deleted.values()].filter((i) => isSame(i) && isActive(i)).length
+}
+
 function brokenChains(world: World): Violation[] {
   const orphans = [...world.ceph.images].flatMap(([name, { parent }]) =>
     parent && !(world.ceph.has(parent) && world.ceph.image(parent).snaps.has(parent.snap)) ? [name] : [],
@@ -209,7 +253,7 @@ function thirdStates(world: World): Violation[] {
   for (const image of glance.images.values()) {
     const { id, status, isProtected } = image
     if (image.properties['instance_uuid'] === undefined || isParked(id)) continue
-    const isOwners = image.properties[properties.ownerProtected] === 'true'
+    const isOwners = image.properties[properties.ownerProtected] === 'true' || world.guarded.has(id)
     if (status !== 'active') left.push(`image ${id}, ${status}`)
     if (isProtected && !isOwners) left.push(`image ${id}, protected`)
   }
@@ -230,7 +274,8 @@ function notEnded(world: World): Violation[] {
     if (r.outcome !== 'active' && r.outcome !== 'fallback')
       return r.code !== null && r.reason !== null ? [] : [say(9, `${outcomeOf(r)} ended with no reason`)]
     const image = world.glance.images.get(r.wish.image)
-    const isThere = image?.status === 'active' || world.unwanted.has(r.wish.image)
+    const isRemoved = world.glance.events.some((e) => e.image.id === r.wish.image && isRemoval(e))
+    const isThere = image?.status === 'active' || world.unwanted.has(r.wish.image) || isRemoved
     const hasVerdict = !image || image.properties[properties.consistency] !== undefined
     return [
       ...(isThere ? [] : [say(9, `${outcomeOf(r)} has no active image`)]),

@@ -1,7 +1,9 @@
 import type { Server } from '../../shared/ports/compute.ts'
 import { properties } from '../../shared/names.ts'
+import type { NotificationFormat } from '../fakes/bus.ts'
 import type { FakeRecord } from '../fakes/glance.ts'
 import { makeWorld, type Wished, type World } from '../fakes/world.ts'
+import { policyImage } from './policy-image.ts'
 
 type Harm = Parameters<World['queue']['harms']>[0]
 
@@ -9,7 +11,7 @@ type Harm = Parameters<World['queue']['harms']>[0]
 export interface Scenario {
   name: string
   /** where it leads; a file of test/faults each */
-  road: 'clone' | 'take-over' | 'fallback' | 'back'
+  road: 'clone' | 'take-over' | 'fallback' | 'back' | 'policy'
   /** @param harm what the queue does to its messages, from the first one on */
   begin: (harm?: Harm) => { world: World; server: Server }
   /** outcome and number of images: first of the good run, then where it may also end once something went wrong */
@@ -18,6 +20,9 @@ export interface Scenario {
 
 /** Nova had failed, and deleted its image, before we came to protect it. */
 export const tooLate = 'too late'
+
+/** A policy of whose event nobody heard: the older images stay. */
+export const unheard = 'active,active,active,active,active, images: 5'
 
 export const scenarios: Scenario[] = [
   {
@@ -166,6 +171,18 @@ export const scenarios: Scenario[] = [
     },
     ends: ['active, images: 0', 'active, images: 1', 'rejected, images: 0'],
   },
+  {
+    name: 'policy: of five older images one is protected, a disk hangs on one, a server was made from one',
+    road: 'policy',
+    begin: (harm) => ofPolicy(harm, ['snapshot-on:power_off', 'snapshot-keep:1']),
+    ends: ['active,active,active,active,active,active, images: 4'],
+  },
+  {
+    name: 'policy: two are kept, whatever else stays',
+    road: 'policy',
+    begin: (harm) => ofPolicy(harm, ['snapshot-on:power_off', 'snapshot-keep:2', 'snapshot-keep:1']),
+    ends: ['active,active,active,active,active,active, images: 5'],
+  },
 ]
 
 /** What became of the wishes on a server, as `ends` says it. */
@@ -177,8 +194,8 @@ export function endOf({ store, glance, wishes }: World, instance: string): strin
   return `${outcomes.join()}, images: ${[...glance.images.values()].filter(isActive).length}`
 }
 
-function begun(harm: Harm | undefined): World {
-  const world = makeWorld()
+function begun(harm: Harm | undefined, format: NotificationFormat = 'versioned'): World {
+  const world = makeWorld({ format })
   if (harm) world.queue.harms(harm)
   // long enough to be asked for twice
   world.tempo.flattenMs = 4_000
@@ -189,6 +206,22 @@ function tagged(harm: Harm | undefined, options: Parameters<World['addServer']>[
   const world = begun(harm)
   const server = world.addServer(options)
   world.tag(server, 'snapshot')
+  return { world, server }
+}
+
+/** One event in both formats; the second older image is protected, a disk hangs on the third, and a server whose disk is none was made from the fourth. */
+function ofPolicy(harm: Harm | undefined, tags: string[]) {
+  const world = begun(harm, 'both')
+  const server = world.addServer({})
+  server.tags.push(...tags)
+  const dayMs = 86_400_000
+  const [, second = '', third = '', fourth = ''] = [1, 2, 3, 4, 5].map((days) =>
+    policyImage(world, server, 'power_off', world.clock.nowMs() - days * dayMs),
+  )
+  world.protectImage(second)
+  world.bootFrom(third)
+  world.addServer({ disk: 'flat' }).baseImage = fourth
+  world.powerOff(server)
   return { world, server }
 }
 

@@ -149,7 +149,7 @@ describe('clean-up after the instance was deleted', () => {
     ['there is none', { server: null }],
     [
       'somebody has a snapshot on it',
-      { server: null, disk: state({ snaps: [{ name: 'theirs', isProtected: false, children: [] }] }) },
+      { server: null, disk: state({ snaps: [{ name: 'theirs', isProtected: false, children: [], isUsed: false }] }) },
     ],
     ['it is not the one that was snapshotted', { server: null, disk: state({ sizeBytes: 2 * gib }) }],
   ])('removes no disk when %s', async (_when, situation) => {

@@ -37,6 +37,18 @@ describe('a step whose claim somebody else has taken', () => {
   })
 })
 
+it('a step that goes on to itself has moved on, and one that waits comes again later', async () => {
+  const { ports } = makeWorld()
+  const message = due<'cleanup'>({ step: 'cleanup', ...snapped, road: 'clone', usableMs: 900 })
+  await ports.journal.reserve(record({ hop: message.hop, message }))
+  const ctx = { ...context(), token: 'ours', jitter: 0, keepAlive: () => () => Promise.resolve() }
+  const onwards: Step<'cleanup'> = async (run) => ({ is: 'done', next: { ...run, older: { done: [], next: null } } })
+  expect(await drive(message, onwards, ports, ctx)).toEqual({ is: 'acknowledged', because: 'moved on' })
+  const waiting: Step<'cleanup'> = async () => ({ is: 'waiting', inMs: 1_000 })
+  const next = await drive({ ...message, hop: message.hop + 1 }, waiting, ports, ctx)
+  expect(next).toEqual({ is: 'acknowledged', because: 'again later' })
+})
+
 /** An outage fails a step for hours; what kills its function each time is no outage. */
 describe('a step whose function died each time', () => {
   it.each([

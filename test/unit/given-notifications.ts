@@ -5,7 +5,7 @@ import type { Image } from '../../shared/ports/images.ts'
 import type { Parked, RunRecord } from '../../shared/ports/journal.ts'
 import { defaultRules } from '../../shared/rules.ts'
 import type { Heard, Notification } from '../../shared/run.ts'
-import { context, image, instance, nowMs, portsOf, project, server } from './given.ts'
+import { context, image, instance, leasesOf, nowMs, portsOf, project, server } from './given.ts'
 
 export const novasImage = '56813989-0617-48bf-bca3-9bbe9caca90f'
 export const run = takeOverRun(novasImage)
@@ -37,6 +37,9 @@ export interface Situation {
   /** in the journal; what is there is counted when absent */
   count?: { open: number; since: number }
   epoch?: number
+  /** what Nova said of the tag before it was asked for the server */
+  bears?: boolean
+  proves?: 'filesystem' | 'crash'
   claim?: () => Promise<void>
   /** while the server is looked for */
   seeing?: () => Promise<void>
@@ -50,11 +53,19 @@ export function inSituation(given: Situation = {}) {
   const claims: Record<string, string>[] = []
   const parked: Parked[] = []
   const shown = [...(given.image === null ? [] : [given.image ?? queued()]), ...(given.occupied ?? [])]
+  const found = given.server === undefined ? server({ tags: ['snapshot'] }) : given.server
+  const clock = { ms: nowMs, nowMs: () => clock.ms }
   const { ports, calls } = portsOf({
+    guest: { proves: given.proves ?? 'filesystem' },
+    leases: leasesOf(),
     compute: {
       async find() {
         await given.seeing?.()
-        return given.server === undefined ? server({ tags: ['snapshot'] }) : given.server
+        return found
+      },
+      async bears(_instance, tag) {
+        await given.seeing?.()
+        return given.bears ?? found?.tags.includes(tag) ?? false
       },
     },
     images: {
@@ -62,7 +73,7 @@ export function inSituation(given: Situation = {}) {
         await given.finding?.()
         return shown.find((i) => i.id === id) ?? null
       },
-      ofInstance: async () => given.ofInstance ?? [queued()],
+      ofInstance: async (_instance, owner) => (given.ofInstance ?? [queued()]).filter((i) => i.owner === owner),
       claim: async (_id, { properties }) => {
         claims.push(properties)
         await given.claim?.()
@@ -90,9 +101,9 @@ export function inSituation(given: Situation = {}) {
       park: async (entry) => void parked.push(entry),
     },
   })
-  const act = (what: Heard, rules = defaultRules) =>
-    ingest({ v: 1, step: 'ingest', tries: 0, heard: what }, ports, context({ rules }))
-  return { act, calls, claims, parked, records, only: () => [...records.values()][0] }
+  const act = (what: Heard, rules = defaultRules, tries = 0) =>
+    ingest({ v: 1, step: 'ingest', tries, heard: what }, ports, context({ rules }, clock))
+  return { clock, act, calls, claims, parked, records, only: () => [...records.values()][0] }
 }
 
 /** A run that an earlier delivery had begun. */

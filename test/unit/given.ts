@@ -65,18 +65,20 @@ export function image(more: Partial<Image> = {}): Image {
     status: 'queued',
     owner: project,
     isProtected: false,
+    isPrivate: true,
     sizeBytes: null,
     virtualSizeBytes: null,
     checksum: null,
     createdAtMs: nowMs - 500,
     locations: [],
+    stores: [],
     properties: { rbdsnap_run: tagWish.run, instance_uuid: instance },
     ...more,
   }
 }
 
 export function state(more: Partial<RbdState> = {}): RbdState {
-  return { sizeBytes: gib, parent: null, snaps: [], ...more }
+  return { sizeBytes: gib, parent: null, snaps: [], hasUnlistedSnaps: false, ...more }
 }
 
 export function due<S extends RunStep>(draft: Draft<S>, sinceMs = nowMs): MessageOf<S> {

@@ -12,11 +12,13 @@ const queued: Image = {
   owner: 'tenant',
   status: 'queued',
   isProtected: false,
+  isPrivate: true,
   sizeBytes: null,
   virtualSizeBytes: null,
   checksum: null,
   createdAtMs: 0,
   locations: [],
+  stores: [],
   properties: {},
 }
 

@@ -135,10 +135,33 @@ describe('a list that leads back to its own beginning', () => {
 
   it('ends: images of an instance', async () => {
     here.answer(json({ images: [imageAnswer], next: '/v2/images?marker=x' }))
-    const images = glance(identity, { endpoint: here.url }).ofInstance(instance, signal())
+    const images = glance(identity, { endpoint: here.url }).ofInstance(instance, image().owner, signal())
     await expect(images).rejects.toMatchObject({ code: 'ANSWER_UNREADABLE' })
     expect(here.asked.length).toBe(2)
   })
+})
+
+it('a list whose marker was deleted between two pages is asked for again later, and is no refusal', async () => {
+  const first = json({ images: [imageAnswer], next: '/v2/images?marker=x' })
+  const lost = json({ message: 'Invalid marker' }, 400)
+  here.answer((request, response) => (request.url?.includes('marker=') ? lost : first)(request, response))
+  const images = glance(identity, { endpoint: here.url }).ofInstance(instance, project, signal())
+  await expect(images).rejects.toMatchObject({ code: 'GLANCE_UNREACHABLE' })
+  expect(here.asked[0]?.line).toBe(
+    `GET /v2/images?instance_uuid=${instance}&owner=${project}&limit=200&sort=created_at%3Adesc`,
+  )
+})
+
+it('an image says which stores hold it, where Glance does', async () => {
+  for (const [stores, expected] of [
+    ['rbd,file', ['rbd', 'file']],
+    ['', []],
+    [undefined, []],
+  ] as const) {
+    here.answer(json({ ...imageAnswer, stores }))
+    const found = await glance(identity, { endpoint: here.url }).find(image().id, signal())
+    expect(found?.stores).toEqual(expected)
+  }
 })
 
 describe('a size', () => {
@@ -147,6 +170,23 @@ describe('a size', () => {
     const find = glance(identity, { endpoint: here.url }).find(image().id, signal())
     await expect(find).rejects.toMatchObject({ code: 'ANSWER_UNREADABLE' })
   })
+})
+
+it.each<[string, unknown, boolean | null]>([
+  ['some', [{ pool_name: 'vms', image_name: 'x' }], true],
+  ['none', [], false],
+  ['nothing of them', undefined, null],
+])('a dashboard that says %s of the clones of a snapshot is not taken for more', async (_what, children, isUsed) => {
+  const media = { 'content-type': 'application/vnd.ceph.api.v1.0+json' }
+  const claims = Buffer.from(JSON.stringify({ iat: 0, exp: 3_600 })).toString('base64url')
+  const shown = { size: 1, parent: null, snapshots: [{ name: 'snap', size: 1, is_protected: true, children }] }
+  here.answer((request, response) => {
+    const isLogin = request.url === '/api/auth'
+    json(isLogin ? { token: `none.${claims}.none` } : shown, isLogin ? 201 : 200, media)(request, response)
+  })
+  const account = { user: 'rbdsnap', password: 'correct-horse-battery', fsid: 'f', clock: { nowMs: () => 0 } }
+  const state = await cephDashboard({ urls: [here.url], ...account }).find({ pool: 'images', image: 'x' }, signal())
+  expect(state?.snaps).toMatchObject([{ name: 'snap', isUsed }])
 })
 
 describe('a dashboard that sends us elsewhere', () => {

@@ -35,6 +35,12 @@ describe("a snapshot's record", () => {
     })
   })
 
+  it('names the policy that made it', () => {
+    const trigger = { is: 'policy', action: 'power_off', atMs: 1 } as const
+    expect(recordOf({ ...tagWish, trigger }, server(), null).properties).toMatchObject({ rbdsnap_policy: 'power_off' })
+    expect(recordOf(tagWish, server(), null).properties).not.toHaveProperty('rbdsnap_policy')
+  })
+
   it('names no base image when there is none', () => {
     expect(recordOf(tagWish, server({ baseImage: null }), null).properties).not.toHaveProperty('base_image_ref')
   })

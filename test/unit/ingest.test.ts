@@ -88,6 +88,14 @@ describe('ingest of a tag', () => {
     expect(sent.at(-1)).toMatchObject({ tries: 1 })
   })
 
+  it('what was dropped, and why, is in the words for the log', async () => {
+    const { ports } = portsOf({})
+    const message = { v: 1, step: 'ingest', tries: 0, heard: updated('snapshot') } as const
+    const ingested = { begun: [], woken: [], said: ['an event older than the last one'] }
+    const carried = await driveIngest(message, async () => ingested, ports, context())
+    expect(carried).toEqual({ says: 'nothing to do; an event older than the last one' })
+  })
+
   it('is asked for again while Nova is away, for three hours, and only then set aside', async () => {
     let queued: { message: Message; delayMs: number } | null = null
     const aside: unknown[] = []

@@ -7,6 +7,7 @@ import {
   imageName,
   imageOf,
   locationUrl,
+  nameAfter,
   novaDisk,
   show,
   sourceSnap,
@@ -29,6 +30,16 @@ function publishedUuidv5(namespace: string, name: string): string {
   return whole.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }
 const ours = '5a3f1d0e-9c6b-5e0a-8f51-6e6f76612d72'
+
+describe('the name of an image that was given none', () => {
+  it('ends with what tells it from the others, however long the name of its server', () => {
+    expect(nameAfter('web', 'power_off', '2026-11-23T100000')).toBe('web-power_off-2026-11-23T100000')
+    const long = nameAfter('n'.repeat(255), 'power_off', '2026-11-23T100000')
+    expect(long).toHaveLength(255)
+    expect(long).toMatch(/^n+-power_off-2026-11-23T100000$/)
+    expect(nameAfter('💾'.repeat(255), 'x')).toMatch(/-x$/)
+  })
+})
 
 describe('a UUID of a name', () => {
   it('is what RFC 9562 makes of it in our namespace', () => {

@@ -18,7 +18,7 @@ import {
   yes,
 } from './given.ts'
 
-const whole = state({ snaps: [{ name: 'snap', isProtected: true, children: [] }] })
+const whole = state({ snaps: [{ name: 'snap', isProtected: true, children: [], isUsed: false }] })
 const fsid = 'c1aefb3a-6f4b-4bb3-9f1a-5e6f7a8b9c0d'
 
 function inSituation(
@@ -77,8 +77,14 @@ describe('register', () => {
     ['is gone', null],
     ['has another size', state({ sizeBytes: gib + 1, snaps: whole.snaps })],
     ['has no snapshot', state()],
-    ['has a snapshot that is not protected', state({ snaps: [{ name: 'snap', isProtected: false, children: [] }] })],
-    ['has a snapshot of another name', state({ snaps: [{ name: 'snapshot', isProtected: true, children: [] }] })],
+    [
+      'has a snapshot that is not protected',
+      state({ snaps: [{ name: 'snap', isProtected: false, children: [], isUsed: false }] }),
+    ],
+    [
+      'has a snapshot of another name',
+      state({ snaps: [{ name: 'snapshot', isProtected: true, children: [], isUsed: false }] }),
+    ],
   ])('tells Glance nothing of a volume that %s', async (_what, volume) => {
     const { act, calls } = inSituation({ volume })
     await expect(act()).rejects.toMatchObject({ code: 'NAME_TAKEN' })

@@ -44,6 +44,7 @@ describe('the rules', () => {
       decision: 'ignore',
       rule: null,
       reason: 'no rule matches',
+      policy: null,
     })
   })
 
@@ -130,6 +131,47 @@ describe('the default rules', () => {
   })
 })
 
+describe('a rule for policies', () => {
+  const policy = rule({ name: 'policy', then: 'policy' })
+  const policyOf = (...rules: Rule[]) => explain(heard('instance.power_off.end'), rulesOf(...rules)).policy
+
+  it('is heard besides: the rules below it decide as if it were not there', () => {
+    const below = rule({ name: 'moves' })
+    const with_ = explain(heard('instance.power_off.end'), rulesOf(policy, below))
+    expect(with_).toMatchObject({ decision: 'note', rule: { name: 'moves' }, policy: { action: 'power_off' } })
+    const without = explain(heard('instance.power_off.end'), rulesOf(below))
+    expect({ ...with_, policy: null }).toEqual(without)
+  })
+
+  it('is not reached behind a rule that decides, and the first of two counts', () => {
+    expect(policyOf(rule({ then: 'ignore' }), policy)).toBeNull()
+    expect(policyOf(policy, { ...policy, name: 'second' })?.rule.name).toBe('policy')
+    expect(policyOf({ ...policy, projects: ['another'] })).toBeNull()
+  })
+
+  it('asks Nova for the tag where the notification carries none, and nobody where it carries others', () => {
+    const created = (tags: string[] | null) => explain(heard('instance.create.end', { tags }), rulesOf(policy)).policy
+    expect(created(null)).toMatchObject({ tag: 'snapshot-on:create' })
+    expect(created(['snapshot-on:create'])).toMatchObject({ tag: 'snapshot-on:create' })
+    expect(created(['snapshot-on:', 'snapshot-on:creat', 'snapshot-on:create '])).toBeNull()
+  })
+
+  it.each([
+    { instance: null },
+    { project: null },
+    { event: 'compute.exception' },
+    { event: 'instance.power_off.error' },
+  ])('fires at nothing that lacks what it needs: %j', (more) => {
+    expect(explain(heard('instance.power_off.end', more), rulesOf(policy)).policy).toBeNull()
+  })
+
+  it('leaves every event that the default rules note or serve to them', () => {
+    const events = defaultRules.rules.flatMap((r) => (r.then === 'policy' ? r.events : []))
+    const deciding = events.map((event) => explain(heard(event), defaultRules).rule?.name)
+    expect(new Set(deciding)).toEqual(new Set(['rest']))
+  })
+})
+
 describe('a tag', () => {
   it.each<[string, string | null | undefined]>([
     ['snapshot', null],
@@ -140,6 +182,7 @@ describe('a tag', () => {
     ['Snapshot', undefined],
     ['snapshots', undefined],
     ['snapshot-keep:3', undefined],
+    ['snapshot-on:power_off', undefined],
     [' snapshot', undefined],
   ])('%j asks for an image named %j', (tag, name) => {
     expect(tagWishes([tag])).toEqual(name === undefined ? [] : [{ is: 'tag', tag, name }])
@@ -195,6 +238,19 @@ describe('a file of rules', () => {
     ],
   ])('%s is refused, and what is wrong is said', (_what, text, says) => {
     expect(wrongOf(text as string)).toMatch(says)
+  })
+
+  const ofPolicies = (...events: string[][]) =>
+    wrongOf(JSON.stringify({ rules: events.map((of) => rule({ events: of, then: 'policy' })), limits }))
+
+  it('with policies names each event in full, and one event of each action', () => {
+    expect(ofPolicies(['instance.power_off.end', 'instance.exists'])).toBe('')
+    expect(ofPolicies(['instance.power_off.end'], ['instance.power_off.end'])).toBe('')
+    const refused = /RBDSNAP_RULES: rules: .*each action by one event/
+    expect(ofPolicies(['instance.power_off.*'])).toMatch(refused)
+    expect(ofPolicies(['instance.power_off.start', 'instance.power_off.end'])).toMatch(refused)
+    expect(ofPolicies(['instance.power_off.start'], ['instance.power_off.end'])).toMatch(refused)
+    expect(ofPolicies(['instance.power_off.error'])).toMatch(refused)
   })
 
   it('that does not exist is refused by its name', () => {

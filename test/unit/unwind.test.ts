@@ -126,7 +126,7 @@ describe('unwind of a run whose instance was deleted meanwhile', () => {
   })
 
   it('leaves a disk with a snapshot that is not ours', async () => {
-    const snaps = [{ name: 'backup', isProtected: false, children: [] }]
+    const snaps = [{ name: 'backup', isProtected: false, children: [], isUsed: false }]
     const { act, changes } = inSituation({ ...gone, disk, sourceVolume: state({ sizeBytes: disk.sizeBytes, snaps }) })
     expect(await act()).toMatchObject({ is: 'ended', reason: null })
     expect(changes()).toEqual([dropSource])

@@ -34,7 +34,7 @@ const rbd = ['calls', 'clone', 'copy', 'failures', 'removal', 'room', 'volumes']
   (n) => `shared/adapters/rbd-${n}.ts`,
 )
 const ceph = ['dashboard', 'facts', 'health', 'login', 'manager', 'tasks'].map((n) => `shared/adapters/ceph-${n}.ts`)
-const glance = ['glance', 'glance-calls', 'glance-image', 'glance-location', 'glance-upload']
+const glance = ['glance', 'glance-calls', 'glance-image', 'glance-location', 'glance-removal', 'glance-upload']
 
 export const keystoneTarget = (calls = keystoneCalls(where)) =>
   target(
@@ -46,8 +46,10 @@ export const keystoneTarget = (calls = keystoneCalls(where)) =>
 
 export const novaTarget = (calls = novaCalls(where, identity)) =>
   target('nova', ['shared/adapters/nova.ts', 'shared/adapters/guest-nova-pause.ts', ...own], calls, (request) =>
-    isBelow(request, where.nova, [`/servers/${ids.instance}`, '/servers/detail']),
+    isBelow(request, where.nova, [`/servers/${ids.instance}`, '/servers/detail', usesImage]),
   )
+
+const usesImage = `/servers?all_tenants=1&soft_deleted=1&limit=1&image=${ids.image}`
 
 export const glanceTarget = (calls = glanceCalls(where, identity)) =>
   target('glance', [...glance.map((name) => `shared/adapters/${name}.ts`), ...own], calls, (request) => {

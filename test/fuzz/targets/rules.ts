@@ -25,6 +25,7 @@ export function rulesTarget(explain = trueExplain): Target {
             const said = explain(heard, rules)
             const first = rules.rules.find(
               (rule) =>
+                rule.then !== 'policy' &&
                 rule.events.some((pattern) => matches(pattern, event)) &&
                 (!rule.projects || rule.projects.includes(ids.project)),
             )

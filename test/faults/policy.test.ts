@@ -1,0 +1,3 @@
+import { describeSingleFaults } from './single.ts'
+
+describeSingleFaults('policy')
