@@ -41,8 +41,8 @@ async function runsOf({ session }: Engine): Promise<{ open: number; ended: numbe
 }
 
 /**
- * Freezes as `quiesce` does, lease noted and thaw armed, and then nothing more, as if the function had died: what ends them is
- * the dead man's message alone. One after the other over the guards, until stopped.
+ * Freezes as `quiesce` does, lease noted, thaw armed, the answer noted, and then nothing more, as if the function had died: what ends them
+ * is the dead man's message alone. One after the other over the guards, until stopped.
  */
 export function keepFreezing({ session }: Engine, guards: string[]): { stop: () => Promise<void> } {
   const agent = guestAgent({ socket: session.env['RBDSNAP_GUEST_SOCKET'] ?? '', timeoutMs: budgetMs })
@@ -51,10 +51,12 @@ export function keepFreezing({ session }: Engine, guards: string[]): { stop: () 
     const askedAtMs = Date.now()
     const lease = await session.leases.take(instanceLease(instance), 'storm', askedAtMs, askedAtMs + leaseMs)
     if (!lease || lease.freeze) return
-    const asked = { ...lease, freeze: { askedAtMs, isConfirmed: true, host: null } }
-    if (!(await session.leases.save(asked))) return
+    const freeze = { askedAtMs, isConfirmed: false, host: null }
+    const asked = await session.leases.save({ ...lease, freeze })
+    if (!asked) return
     await session.queue.send({ v: messageVersion, step: 'thaw', instance, epoch: lease.epoch }, budgetMs)
     await agent.freeze({ instance, host: null }, askedAtMs + budgetMs, AbortSignal.timeout(budgetMs))
+    await session.leases.save({ ...asked, freeze: { ...freeze, isConfirmed: true } })
   }
   const running = (async () => {
     for (let i = 0; !stopping.signal.aborted; i += 1) {

@@ -1,9 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { logOf } from '../../infra/embedded/parts.ts'
 import { besides, cephAtOnce } from '../../shared/pipeline.ts'
-import type { RunRecord, StepRecord } from '../../shared/ports/journal.ts'
 import { defaultRules } from '../../shared/rules.ts'
 import { memoryMib, startEngine, type Engine } from './engine.ts'
 import { journalCost } from './journal-cost.ts'
@@ -108,7 +108,7 @@ async function report(engine: Engine, scene: Scene): Promise<void> {
   checkRuns(runs.length, figures)
   bound(`at most ${cephAtOnce} calls at once to the manager: ${ceph.most}`, ceph.most <= cephAtOnce)
   bound(`at most ${glanceAtOnce} calls at once to Glance: ${glance.most}`, glance.most <= glanceAtOnce)
-  checkFreezes(stood, new Set(scene.guards), runs)
+  checkFreezes(stood, new Set(scene.guards), readFileSync(logOf(engine.session.dataDir, 'functions'), 'utf8'))
   checkMemory(atStart, samples)
   say(`  load ${load()}`)
 }
@@ -141,7 +141,7 @@ function checkRuns(runs: number, { outcomes, usableMsOfSmall, usableMsOfLarge, .
   )
 }
 
-function checkFreezes(stood: Stood[], guards: Set<string>, runs: RunRecord[]): void {
+function checkFreezes(stood: Stood[], guards: Set<string>, log: string): void {
   const of = (isGuard: boolean) => stood.filter((s) => guards.has(s.instance) === isGuard).map((s) => s.lastedMs)
   const guarded = spreadOf(of(true))
   say(`  guests stood still for a snapshot: ${show(spreadOf(of(false)))}`)
@@ -149,23 +149,26 @@ function checkFreezes(stood: Stood[], guards: Set<string>, runs: RunRecord[]): v
   const most = Math.max(...stood.map((s) => s.lastedMs))
   bound(`no guest stood still for more than ${mostFrozenMs} ms: ${most}`, most <= mostFrozenMs)
   bound(`the dead man was needed, and came: ${guarded.n} times`, guarded.p50 > budgetMs - 1_000)
-  for (const s of stood.filter(({ lastedMs }) => lastedMs > mostFrozenMs)) sayHow(s, runs)
+  for (const s of stood.filter(({ lastedMs }) => lastedMs > mostFrozenMs)) sayHow(s, log)
 }
 
-/** What the runs of a guest that stood still for too long did around that time. */
-function sayHow({ instance, fromMs, lastedMs }: Stood, runs: RunRecord[]): void {
+/** What the functions did for a guest that stood still for too long, around that time. */
+function sayHow({ instance, fromMs, lastedMs }: Stood, log: string): void {
   say(`    ${instance} for ${lastedMs} ms`)
-  const steps = runs
-    .filter((r) => r.wish.instance === instance)
-    .flatMap((r) => r.timeline.map((s) => ({ ...s, run: r.wish.run })))
-  const isNear = (s: StepRecord) =>
-    (s.endedAtMs ?? Infinity) > fromMs - 2_000 && s.startedAtMs < fromMs + lastedMs + 2_000
-  for (const s of steps.filter(isNear).sort((a, b) => a.startedAtMs - b.startedAtMs)) {
-    const ended = s.endedAtMs === null ? 'open' : `${s.endedAtMs - fromMs}`
-    say(
-      `      ${s.run.slice(0, 8)} ${s.step} ${s.startedAtMs - fromMs} to ${ended} ms, tries ${s.tries} ${s.outcome} ${s.code ?? ''} ${s.words ?? ''}`,
-    )
+  const lines = log.split('\n').filter((line) => line.startsWith('{"at"') && line.includes(instance))
+  for (const { step, says, code, words, started_ms, ms } of lines.map((line) => JSON.parse(line) as LogLine)) {
+    if (started_ms + ms < fromMs - 2_000 || started_ms > fromMs + lastedMs + 2_000) continue
+    const [startedMs, tookMs] = [started_ms - fromMs, ms].map(Math.round)
+    say(`      at ${String(startedMs)} ms, for ${String(tookMs)} ms: ${step} ${says} ${code ?? ''} ${words ?? ''}`)
   }
+}
+interface LogLine {
+  step: string
+  says: string
+  code?: string
+  words?: string
+  started_ms: number
+  ms: number
 }
 
 /** From when a tenth of the runs had ended: every function was at work by then, and keeps its isolate. */
