@@ -28,10 +28,13 @@ export interface Scene {
 /** @param wishes at least as many as there are servers */
 export async function buildScene(engine: Engine, instances: number, wishes: number): Promise<Scene> {
   const slow = Math.min(4, Math.floor(instances / 50))
+  // In the middle: at first thousands of notifications are in the way of everybody, and that is not the uploads' doing.
+  const firstSlow = Math.floor(instances / 2)
   const disks = Array.from({ length: instances }, (_, i) => {
     if (i >= instances - smallProjects) return { project: smallProject(i - instances + smallProjects), ...clone }
-    if (i < slow) return { project: largeProject, ...elsewhere }
-    return { project: largeProject, ...(i < 2 * slow ? uncloneable : clone) }
+    const nthSlow = i - firstSlow
+    const isSlow = nthSlow >= 0 && nthSlow < 2 * slow
+    return { project: largeProject, ...(isSlow ? (nthSlow < slow ? elsewhere : uncloneable) : clone) }
   })
   const large = instances - smallProjects
   const servers = await inLanes(disks, async ({ project, disk, sizeGib }, i) => {

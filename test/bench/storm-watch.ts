@@ -22,17 +22,24 @@ const leaseMs = 35_000
 /** as the functions have it by default */
 export const budgetMs = 5_000
 
-/** Ends when so many runs more than there were have ended and none is open, or at `endAtMs`. */
-export async function watchUntilOver(engine: Engine, wishes: number, endAtMs: number): Promise<Sample[]> {
+/** Ends when so many runs more than the `before` of {@link endedOf} have ended and none is open, or at `endAtMs`. */
+export async function watchUntilOver(
+  engine: Engine,
+  before: number,
+  wishes: number,
+  endAtMs: number,
+): Promise<Sample[]> {
   const samples: Sample[] = []
-  const before = await runsOf(engine)
   for (;;) {
     const { open, ended } = await runsOf(engine)
-    samples.push({ ended: ended - before.ended, memoryMib: memoryMib(engine.session) })
-    if ((ended - before.ended >= wishes && open === 0) || Date.now() > endAtMs) return samples
+    samples.push({ ended: ended - before, memoryMib: memoryMib(engine.session) })
+    if ((ended - before >= wishes && open === 0) || Date.now() > endAtMs) return samples
     await sleep(sampleEveryMs)
   }
 }
+
+/** Asked before the wishes are: of thousands the first have ended before the last is asked for. */
+export const endedOf = async (engine: Engine): Promise<number> => (await runsOf(engine)).ended
 
 async function runsOf({ session }: Engine): Promise<{ open: number; ended: number }> {
   const counts = await session.journal.counts()

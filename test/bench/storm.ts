@@ -10,7 +10,16 @@ import { journalCost } from './journal-cost.ts'
 import { spreadOf, type Spread } from './stats.ts'
 import { figuresOf, type Figures } from './storm-figures.ts'
 import { askAll, buildScene, largeProject, type Scene } from './storm-scene.ts'
-import { budgetMs, freezesOf, keepFreezing, watchUntilOver, type Load, type Sample, type Stood } from './storm-watch.ts'
+import {
+  budgetMs,
+  endedOf,
+  freezesOf,
+  keepFreezing,
+  watchUntilOver,
+  type Load,
+  type Sample,
+  type Stood,
+} from './storm-watch.ts'
 
 /**
  * npm run storm [-- --wishes 1000 --instances 300]: everybody wants a snapshot at once, on the whole embedded stack. Prints what
@@ -83,8 +92,9 @@ async function storm(): Promise<void> {
 /** Cold functions are what the first runs after a start pay for, and no part of a storm. */
 async function warmUp(engine: Engine): Promise<void> {
   const servers = engine.servers.map((id) => ({ id, project: largeProject, wishes: 2 }))
+  const before = await endedOf(engine)
   await askAll(engine, servers)
-  await watchUntilOver(engine, 2 * servers.length, Date.now() + warmUpMs)
+  await watchUntilOver(engine, before, 2 * servers.length, Date.now() + warmUpMs)
 }
 
 async function report(engine: Engine, scene: Scene): Promise<void> {
@@ -92,9 +102,10 @@ async function report(engine: Engine, scene: Scene): Promise<void> {
   const atStart = memoryMib(engine.session)
   const guard = keepFreezing(engine, scene.guards)
   const startedAtMs = Date.now()
+  const before = await endedOf(engine)
   const askedAtMs = await askAll(engine, scene.servers)
   say(`  ${wishes} wishes of ${instances} servers asked for in ${Date.now() - startedAtMs} ms; load ${load()}`)
-  const samples = await watchUntilOver(engine, wishes, startedAtMs + mostMs)
+  const samples = await watchUntilOver(engine, before, wishes, startedAtMs + mostMs)
   await guard.stop()
 
   const runs = (await engine.session.journal.list(2 * wishes)).filter((r) => askedAtMs.has(r.wish.instance))
