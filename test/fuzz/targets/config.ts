@@ -8,19 +8,24 @@ export function configTarget(read = readConfig): Target {
   return {
     name: 'config',
     covers: ['shared/config.ts', 'shared/adapters/bus-url.ts'],
-    seeds: () => [whole, { ...whole, RBDSNAP_GUEST: 'libvirt' }, {}].map((env) => JSON.stringify(env)),
+    seeds: () =>
+      [whole, { ...whole, RBDSNAP_GUEST: 'libvirt' }, {}, { RBDSNAP_BUS_URL: 'abbit://' }].map((env) =>
+        JSON.stringify(env),
+      ),
     feed(input) {
       const env = envOf(input)
-      return [
-        () => use(read(env)),
-        () => void readBridgeConfig(env),
-        () => void readBusUrl(env['RBDSNAP_BUS_URL'] ?? ''),
+      const acts: Act[] = [
+        (given) => use(read(given)),
+        (given) => void readBridgeConfig(given),
+        (given) => void readBusUrl(given['RBDSNAP_BUS_URL'] ?? ''),
       ]
-        .map((act) => endOf(act, env))
-        .join(' / ')
+      return acts.map((act) => endOf(act, env)).join(' / ')
     },
   }
 }
+
+type Env = Record<string, string>
+type Act = (env: Env) => void
 
 /** What is accepted is what is used: each URL is one that can be asked. */
 function use(config: ReturnType<typeof readConfig>): void {
@@ -33,23 +38,34 @@ function use(config: ReturnType<typeof readConfig>): void {
   }
 }
 
-function endOf(act: () => void, env: Record<string, string>): string {
+function endOf(act: Act, env: Env): string {
+  const error = failureOf(act, env)
+  if (!error) return 'read'
+  holds(error.code === 'BAD_SETTING', `its code is ${error.code}`)
+  const said = secrets.find((name) => isSaid(env[name] ?? '', error, () => failureOf(act, { ...env, [name]: '?' })))
+  holds(said === undefined, `the value of ${said} is said`)
+  return error.words.slice(0, 60)
+}
+
+/** What is said of any other value as well, in `rabbit://USER:PASSWORD@...` say, are our own words. */
+function isSaid(value: string, { message }: Failure, ofAnother: () => Failure | null): boolean {
+  return value.length >= 8 && message.includes(value) && !ofAnother()?.message.includes(value)
+}
+
+function failureOf(act: Act, env: Env): Failure | null {
   try {
-    act()
-    return 'read'
+    act(env)
+    return null
   } catch (error) {
     if (!(error instanceof Failure)) throw error
-    holds(error.code === 'BAD_SETTING', `its code is ${error.code}`)
-    const said = secrets.find((name) => (env[name] ?? '').length >= 8 && error.message.includes(env[name] ?? ''))
-    holds(said === undefined, `the value of ${said} is said`)
-    return error.words.slice(0, 60)
+    return error
   }
 }
 
 const secrets = settingNames.filter((name) => /PASSWORD|SECRET|_URL/.test(name))
 
 /** The one setting that names a file to read has a target of its own. */
-function envOf(input: string): Record<string, string> {
+function envOf(input: string): Env {
   try {
     const value: unknown = JSON.parse(input)
     const entries =
