@@ -45,15 +45,14 @@ const lostAfterMs = 30_000
 const atOnce = 200
 /** Those that wait for their next copy are the oldest: we look past them. */
 const lookAt = 2_000
-/** A notification that could not be served for so long is for a person. */
-const neverBegunMs = 3_600_000
+/** The door itself tries for three hours (shared/drive-ingest.ts); what could not be begun for longer is for a person. */
+const neverBegunMs = 4 * 3_600_000
 
 async function sendLostAgain(ports: Ports, ctx: Context): Promise<number> {
   const now = ctx.clock.nowMs()
   let sent = 0
   for (const record of await ports.journal.overdue(now - lostAfterMs, lookAt)) {
     if (sent === atOnce) break
-    if (record.claim && record.claim.untilMs > now) continue
     if (record.hop === 0 && now - record.updatedAtMs > neverBegunMs) {
       await ports.journal.save({
         ...record,

@@ -126,8 +126,14 @@ describe('the broom, over runs', () => {
     expect(sent).toEqual([{ v: 1, step: 'ingest', tries: 0, heard }])
   })
 
-  it('parks what could not be begun for an hour', async () => {
-    const { act, sent, saved } = inSituation({ overdue: [reserved(3_600_001)] })
+  it('lets the door go on with it as long as that tries by itself, which is three hours', async () => {
+    const { act, saved } = inSituation({ overdue: [{ ...reserved(3.2 * 3_600_000), dueAtMs: nowMs - 1_000_000 }] })
+    expect(await act()).toMatchObject({ sentAgain: 1 })
+    expect(saved).toEqual([expect.objectContaining({ outcome: null })])
+  })
+
+  it('parks what could not be begun for four hours', async () => {
+    const { act, sent, saved } = inSituation({ overdue: [reserved(4 * 3_600_000 + 1)] })
     expect(await act()).toMatchObject({ sentAgain: 0 })
     expect(saved).toEqual([expect.objectContaining({ outcome: 'parked', code: 'OVERDUE', endedAtMs: nowMs })])
     expect(sent).toEqual([])
