@@ -6,7 +6,7 @@ export interface RbdArguments {
   conf: string
   format: string
   showProgress: boolean
-  /** of `children`: those in the trash too */
+  /** of `children` those in the trash too, of `snap ls` in JSON those of other namespaces */
   all: boolean
   features: string[]
 }

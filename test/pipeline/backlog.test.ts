@@ -6,6 +6,7 @@ import { violationsAtRest } from '../support/invariants.ts'
 import { endOf } from '../support/scenarios.ts'
 
 /** Messages that wait because all functions of their step are at work. What is not lost must not be joined by ever more of its kind. */
+
 async function deliverAll(step: QueueStep, { world, engine }: { world: World; engine: Engine }): Promise<void> {
   for (const held of world.queue.due().filter((h) => h.sent.message.step === step)) await engine.deliver(held)
 }
