@@ -138,6 +138,8 @@ async function call(asked: Asked, life: Life, meddler: Meddler): Promise<unknown
   const half = (costMs[name] ?? 10) / 2
   await meddler.turn()
   await spend(half, life, meddler)
+  // It slept in a renewal that was due by then: the same as a sleep before this call.
+  if (life.isDazed && looksFirst.has(name)) await wake(life, meddler)
   if (life.isDead) return never()
   await strike(way, 'before', asked, life, meddler)
   const result = await go(asked, made, way, life, meddler)
@@ -194,10 +196,15 @@ async function strike(
     life.stopped('paused')
     await meddler.wait(sleepMs)
     life.isAsleep = false
-    // A call that looks before it asks for anything is ended by its signal while it looks.
-    if (when === 'before' && looksFirst.has(asked.name)) await heedTimers(life, meddler)
-    else life.isDazed = true
+    life.isDazed = true
+    if (when === 'before' && looksFirst.has(asked.name)) await wake(life, meddler)
   }
+}
+
+/** A call that looks before it asks for anything is ended by its signal while it looks: timers are heeded before an answer is. */
+async function wake(life: Life, meddler: Meddler): Promise<void> {
+  life.isDazed = false
+  await heedTimers(life, meddler)
 }
 
 /** Renewed while it hangs: the function lives. Its signal ends the call, but not one of the queue or the journal. */
