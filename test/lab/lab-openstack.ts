@@ -91,7 +91,7 @@ const ownFields = new Set(fields.split(' '))
 
 export async function imagesWorld(lab: Lab): Promise<ImagesWorld> {
   const admin = await asPerson(lab, lab.people.admin)
-  const project = await ownProject(lab)
+  const [project, other] = [await ownProject(lab), await ownProject(lab)]
   const proxy = await openProxy(lab.glance.internal)
   const glanceUrl = `${lab.glance.internal}/v2/images`
   const pool = lab.ceph.pools.images
@@ -103,7 +103,7 @@ export async function imagesWorld(lab: Lab): Promise<ImagesWorld> {
   return {
     images: glance(keystone(credentialsOf(lab), clock), { endpoint: proxy.url }),
     project: project.id,
-    otherProject: lab.people.other.projectId,
+    otherProject: other.id,
     async makeVolume(id) {
       volumes.push(id)
       await rbd(lab, 'create', '--size', '8M', `${pool}/${id}`)
@@ -171,6 +171,7 @@ export async function imagesWorld(lab: Lab): Promise<ImagesWorld> {
     async close() {
       await proxy.close()
       await project.close()
+      await other.close()
       for (const id of volumes) {
         if (!(await exists(id))) continue
         await rbd(lab, 'snap', 'unprotect', `${pool}/${id}@snap`).catch(() => '')
