@@ -22,9 +22,11 @@ export function startBridge(options: { controlUrl: string; queue: Queue }): { st
   async function carryOn(): Promise<void> {
     const answer = await fetch(`${options.controlUrl}/bus?after=0&wait_ms=${pollMs}`)
     const deliveries = (await answer.json()) as Delivery[]
-    for (const { body } of deliveries) await carry(body, stopping.signal)
-    const last = deliveries.at(-1)
-    if (last) await fetch(`${options.controlUrl}/bus?through=${last.seq}`, { method: 'DELETE' })
+    for (const { seq, body } of deliveries) {
+      await carry(body, stopping.signal)
+      // Each by itself, as on RabbitMQ: while the cloud or this bridge dies again and again, a whole batch would never get through.
+      await fetch(`${options.controlUrl}/bus?through=${seq}`, { method: 'DELETE' })
+    }
   }
   const running = (async () => {
     while (!stopping.signal.aborted) {

@@ -59,7 +59,7 @@ export async function wrongWith(
       wrong.push(...trashed.map((t) => `I6: left in the trash: ${pool}/${t.name}`))
     }
   }
-  must(cloud.nova.get(instance).tags.length === 0, 'I6: the tag is on the server still')
+  must(!cloud.nova.get(instance).tags.includes(requestTag), 'I6: the tag is on the server still')
 
   const lease = await ports.leases.find(instanceLease(instance))
   must(!lease?.freeze, 'I1: a freeze is noted still')
