@@ -53,12 +53,15 @@ export async function fire(
     tookMs: 0,
   }
   const startedAtMs = Date.now()
+  /** killed, and perhaps not buried yet */
   const dead = new Set<number>()
   const lastKillMs = new Map<Victim, number>()
   const underWay = new Set<Promise<void>>()
   const aside = (work: Promise<void>) => void underWay.add(work.finally(() => underWay.delete(work)))
 
   function kill(victim: Victim, which: number): void {
+    // The kernel gives their numbers away again within the hour: whoever got one could not be killed any more.
+    for (const pid of dead) if (!isAlive(pid)) dead.delete(pid)
     const pids = stage.pidsOf(victim).filter((pid) => pid > 0 && !dead.has(pid))
     const pid = pids[Math.floor(which * pids.length)]
     if (pid === undefined || !isAlive(pid)) {
