@@ -1,3 +1,4 @@
+import { isDeadUpload } from '../shared/dead-upload.ts'
 import { elapsedMs } from '../shared/elapsed.ts'
 import { Failure } from '../shared/failures.ts'
 import { diskBytesOf, ensureRecord } from '../shared/image-record.ts'
@@ -57,7 +58,14 @@ async function copy(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): Pro
 async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<Outcome<'fallback'>> {
   const { wish, disk, consistency, why } = run
   const image = await ports.images.find(wish.image, ctx.signal)
-  if (image?.status === 'saving') return { is: 'waiting', inMs: 5_000 }
+  if (image?.status === 'saving') {
+    if (isDeadUpload(image, ctx.clock.nowMs()) && !(await isNovaAtWork(run, ports, ctx)))
+      throw new Failure(
+        'UPLOAD_DIED',
+        `image ${wish.image} is saving since ${new Date(image.updatedAtMs).toISOString()}.`,
+      )
+    return { is: 'waiting', inMs: 5_000 }
+  }
   if (image?.status !== 'active') {
     if (!(await isOurTurn(run, ports, ctx))) return { is: 'waiting', inMs: 2_000 }
     await makeRoom(run, ports, ctx)
@@ -85,6 +93,17 @@ async function upload(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): P
   }
   const usableMs = elapsedMs(wish.requestedAtMs, ctx.clock.nowMs())
   return { is: 'done', next: { step: 'cleanup', wish, disk, consistency, why, road: 'upload', usableMs } }
+}
+
+/** In a take-over the upload may be Nova's, which may take hours. */
+async function isNovaAtWork(
+  { wish, sinceMs }: MessageOf<'fallback'>,
+  { compute }: Ports,
+  ctx: Context,
+): Promise<boolean> {
+  if (wish.trigger.is !== 'take-over') return false
+  const server = await compute.find(wish.instance, ctx.signal)
+  return mayWorkOnImage(server, sinceMs, ctx.clock.nowMs())
 }
 
 async function isOurTurn({ wish, sinceMs }: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<boolean> {

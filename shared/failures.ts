@@ -129,6 +129,12 @@ export const failures = {
     says: 'The image was deleted while we worked on it.',
     remedy: 'Nothing: its owner no longer wants it.',
   },
+  UPLOAD_DIED: {
+    kind: 'reject',
+    says: 'Glance died in the middle of the upload.',
+    remedy:
+      'Ask for the snapshot again. If it repeats, look why glance-api ends: its log, the kernel (`dmesg`) for its memory.',
+  },
   NOVA_DID_IT: {
     kind: 'reject',
     says: 'Nova made the snapshot itself, directly in RBD.',

@@ -1,8 +1,10 @@
 import { Failure } from './failures.ts'
+import { isDeadUpload } from './dead-upload.ts'
 import { guestOf, instanceLease, isThawed, release } from './freeze.ts'
 import { isRecordOf } from './image-record.ts'
 import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
 import type { UndoName } from './pipeline.ts'
+import type { Image } from './ports/images.ts'
 import type { RbdState } from './ports/volumes.ts'
 import type { MessageOf, Wish } from './run.ts'
 import { clusterOf, homeOf, type Context, type Ports } from './step.ts'
@@ -78,9 +80,9 @@ async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context):
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)
   const image = await ports.images.find(wish.image, ctx.signal)
-  // An upload that somebody is at, or that died with its Glance: nobody can say yet what it will be.
-  if (image?.status === 'saving') return 'later'
-  if (image && image.status !== 'queued') return 'undone'
+  if (image?.status === 'saving') {
+    if ((await dropDeadUpload(run, image, ports, ctx)) === 'later') return 'later'
+  } else if (image && image.status !== 'queued') return 'undone'
   const state = await volumes.find(volume, ctx.signal)
   if (!state) {
     // A clone that does not open reads as absent (Ceph 16.2); in a take-over the name may be Nova's.
@@ -94,6 +96,25 @@ async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context):
   }
   if (await isOurVolume(run, state, ports, ctx)) await volumes.ensureAbsent(volume, [glanceSnapName], ctx.signal)
   return 'undone'
+}
+
+/** An upload that somebody is at will be an image or none: nobody can say yet. The record of one that is dead goes before its volume. */
+async function dropDeadUpload(
+  { wish, sinceMs }: MessageOf<'unwind'>,
+  image: Image,
+  { images, compute }: Ports,
+  ctx: Context,
+): Promise<Undone> {
+  if (!isDeadUpload(image, ctx.clock.nowMs()) || !isRecordOf(wish, image)) return 'later'
+  if (wish.trigger.is === 'take-over') {
+    const server = await compute.find(wish.instance, ctx.signal)
+    if (mayWorkOnImage(server, sinceMs, ctx.clock.nowMs())) return 'later'
+    if (image.isProtected && image.properties[properties.ownerProtected] !== 'true')
+      await images.setProtected(wish.image, false, ctx.signal)
+  }
+  // Whatever it has become since we looked is to go all the same: of this run nothing is kept.
+  const { is } = await images.remove(wish.image, () => undefined, ctx.signal)
+  return is === 'removed' || is === 'gone' ? 'undone' : 'later'
 }
 
 function isFromOurSnapshot(wish: Wish, state: RbdState): boolean {

@@ -13,6 +13,8 @@ export interface Image {
   virtualSizeBytes: number | null
   checksum: string | null
   createdAtMs: number
+  /** when its record was changed last: of one that is `saving`, when its upload began */
+  updatedAtMs: number
   /** URLs as Glance shows them; empty also when it hides them */
   locations: string[]
   /** the stores that hold its data; empty also when Glance does not say */

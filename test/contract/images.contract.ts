@@ -133,6 +133,7 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
           locations: [],
         })
         expect(Math.abs((found?.createdAtMs ?? 0) - Date.now())).toBeLessThan(60_000)
+        expect(found?.updatedAtMs).toBeGreaterThanOrEqual(found?.createdAtMs ?? Infinity)
         expect(await images.find(randomUUID(), patient())).toBeNull()
       })
 

@@ -101,6 +101,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
         virtualSizeBytes: null,
         checksum: null,
         createdAtMs: clock.nowMs(),
+        updatedAtMs: clock.nowMs(),
         locations: [],
         stores: [],
         properties: {},
@@ -138,6 +139,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       const volume = volumeOf(id)
       if (ceph.has(volume)) throw new GlanceError(500, 'the store has that name')
       image.status = 'saving'
+      image.updatedAtMs = clock.nowMs()
       const made = ceph.create('glance', volume, { sizeBytes: 0 })
       try {
         const whole = await wholeOf(bytes)

@@ -28,6 +28,7 @@ export function policyImage(world: World, { id: instance, project }: Server, act
     name: wish.imageName,
     status: 'active',
     createdAtMs: atMs,
+    updatedAtMs: atMs,
     sizeBytes: 4096,
     locations: [`rbd://${world.ceph.fsid}/${volume.pool}/${image}/snap`],
     properties: {

@@ -148,6 +148,23 @@ describe('the upload', () => {
     expect(calls).toEqual([`glance.find ${tagWish.image}`])
   })
 
+  it('that nobody of ours can be at any more ends the run: Glance died in it, and takes no other', async () => {
+    const saving = image({ status: 'saving', updatedAtMs: nowMs - 1_200_001 })
+    const { act } = inSituation({ rung: 'upload', image: saving })
+    await expect(act()).rejects.toMatchObject({ code: 'UPLOAD_DIED', kind: 'reject' })
+  })
+
+  it('that may be one of Nova, in a take-over, is waited for however long it takes', async () => {
+    const saving = image({ status: 'saving', updatedAtMs: nowMs - 36_000_000 })
+    const { act } = inSituation({
+      rung: 'upload',
+      wish: takeOverWish,
+      image: saving,
+      server: server({ taskState: 'image_uploading' }),
+    })
+    expect(await act()).toEqual({ is: 'waiting', inMs: 5_000 })
+  })
+
   it('that an earlier delivery finished is not done again', async () => {
     const { act, calls } = inSituation({ rung: 'upload', image: uploaded() })
     expect(await act()).toMatchObject({ is: 'done', next: { step: 'cleanup', road: 'upload' } })

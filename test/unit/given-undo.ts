@@ -34,6 +34,8 @@ export interface Situation {
   lease?: Lease
   /** nobody hears the thaw */
   isUnheard?: boolean
+  /** Glance does not delete the image */
+  isRefused?: boolean
   because?: Because
   sinceMs?: number
 }
@@ -59,6 +61,7 @@ export function inSituation(given: Situation) {
       find: async () => given.image ?? null,
       setProtected: yes,
       removeProperties: yes,
+      remove: async () => (given.isRefused ? { is: 'refused', why: 'it is protected' } : { is: 'removed' }),
       ensureQueuedAbsent: async () => 'absent',
     },
     home: {

@@ -70,6 +70,7 @@ export function image(more: Partial<Image> = {}): Image {
     virtualSizeBytes: null,
     checksum: null,
     createdAtMs: nowMs - 500,
+    updatedAtMs: nowMs - 500,
     locations: [],
     stores: [],
     properties: { rbdsnap_run: tagWish.run, instance_uuid: instance },

@@ -17,6 +17,7 @@ const queued: Image = {
   virtualSizeBytes: null,
   checksum: null,
   createdAtMs: 0,
+  updatedAtMs: 0,
   locations: [],
   stores: [],
   properties: {},

@@ -31,7 +31,7 @@ const get = (timeoutMs: number | null, patience = signal()) =>
   exchange(service, { what: 'image', method: 'GET', url: here.url, signal: patience, timeoutMs })
 
 const shownImage = { ...{ id: image().id, name: 'n', status: 'queued', owner: project, protected: false }, size: null }
-const imageAnswer = { ...shownImage, created_at: '2026-11-23T10:00:00Z' }
+const imageAnswer = { ...shownImage, created_at: '2026-11-23T10:00:00Z', updated_at: '2026-11-23T10:00:00Z' }
 const serverAnswer = {
   id: instance,
   name: 's',

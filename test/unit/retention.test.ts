@@ -46,6 +46,7 @@ function made(
       properties: marks,
       locations: [urlOf(imageOf(run, 1))],
       createdAtMs: atMs,
+      updatedAtMs: atMs,
       ...more.image,
     }),
     state: state({ snaps: [{ name: 'snap', isProtected: true, children: [], isUsed: false }] }),

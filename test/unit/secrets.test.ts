@@ -188,4 +188,5 @@ const anImage = {
   owner: project,
   protected: false,
   created_at: '2026-11-23T10:00:00Z',
+  updated_at: '2026-11-23T10:00:00Z',
 }

@@ -78,6 +78,42 @@ describe('the undo of the clone', () => {
     expect(changes()).not.toContain(dropVolume)
   })
 
+  describe('whose image is in an upload that nobody of ours can be at any more', () => {
+    const dead = { status: 'saving', updatedAtMs: nowMs - 1_200_001 } as const
+    const remove = `glance.remove ${tagWish.image}`
+
+    it('removes the record first, which nobody can fill any more, and then what there is of the data', async () => {
+      const { act, changes } = inSituation({ undos, image: image(dead), volume: state() })
+      expect(await act()).toEqual(rejected)
+      expect(changes().slice(0, 2)).toEqual([remove, dropVolume])
+    })
+
+    it('lifts our protection for that in a take-over, when Nova is not at it', async () => {
+      const given = { undos, wish: takeOverWish, image: image({ ...dead, isProtected: true }) }
+      const one = inSituation(given)
+      await one.act()
+      expect(one.changes().slice(0, 2)).toEqual([lift, remove])
+      const other = inSituation({ ...given, server: busy })
+      expect(await other.act()).toEqual({ is: 'waiting', inMs: 2_000 })
+      expect(other.changes()).toEqual([])
+    })
+
+    it("leaves one that is not of this run, and one with its owner's own protection", async () => {
+      const foreign = image({ ...dead, properties: { rbdsnap_run: 'another' } })
+      const protectedByOwner = image({
+        ...dead,
+        isProtected: true,
+        properties: { ...image().properties, rbdsnap_owner_protected: 'true' },
+      })
+      for (const one of [foreign, protectedByOwner]) {
+        const { act, changes } = inSituation({ undos, wish: takeOverWish, image: one, isRefused: true })
+        expect(await act()).toEqual({ is: 'waiting', inMs: 2_000 })
+        expect(changes()).not.toContain(lift)
+        expect(changes()).not.toContain(dropVolume)
+      }
+    })
+  })
+
   it('waits, in a take-over, while the volume may be what Nova is at', async () => {
     const { act, changes } = inSituation({ undos, wish: takeOverWish, server: busy, volume: state(), image: image() })
     expect(await act()).toEqual({ is: 'waiting', inMs: 2_000 })
