@@ -40,6 +40,8 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
   const settings = {
     takesLocationsFrom: { rbdsnap: true, nova: true, glance: true, tenant: true },
     isQuotaUsedUp: false,
+    /** In so many of the next uploads Glance dies, begun so long ago, and the image is `saving` for ever. */
+    deathsInUpload: { count: 0, afterMs: 0 },
   }
 
   const volumeOf = (id: string) => ({ pool, image: id })
@@ -141,6 +143,12 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       image.status = 'saving'
       image.updatedAtMs = clock.nowMs()
       const made = ceph.create('glance', volume, { sizeBytes: 0 })
+      if (settings.deathsInUpload.count > 0) {
+        settings.deathsInUpload.count -= 1
+        image.updatedAtMs -= settings.deathsInUpload.afterMs
+        await bytes.cancel()
+        throw new GlanceError(503, 'ECONNRESET')
+      }
       try {
         const whole = await wholeOf(bytes)
         made.sizeBytes = whole.length

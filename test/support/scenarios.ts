@@ -148,6 +148,17 @@ export const scenarios: Scenario[] = [
     ends: ['fallback, images: 1'],
   },
   {
+    name: 'an upload in which Glance dies',
+    road: 'fallback',
+    begin: (harm) => {
+      const made = tagged(harm, { disk: 'elsewhere' })
+      // of the twenty minutes that are waited for ten seconds are left: each look is some more calls to be broken
+      made.world.glance.settings.deathsInUpload = { count: 1, afterMs: 1_190_000 }
+      return made
+    },
+    ends: ['rejected, images: 0'],
+  },
+  {
     name: 'server deleted while it is snapshotted',
     road: 'back',
     begin: (harm) => deletedAfter(harm, 300),
