@@ -8,7 +8,7 @@ import { fakeBus, type NotificationFormat } from './bus.ts'
 import { fakeCeph, type Ceph, type CephEvent } from './ceph.ts'
 import { fakeClock } from './clock.ts'
 import { fakeCompute, type FakeServers } from './compute.ts'
-import { fakeGlance, type GlanceEvent } from './glance.ts'
+import { fakeGlance } from './glance.ts'
 import { fakeGuests } from './guest.ts'
 import { fakeImages } from './images.ts'
 import { fakeJournal } from './journal.ts'
@@ -113,13 +113,12 @@ export function makeWorld(options: { format?: NotificationFormat } = {}) {
 
   /**
    * What we made; a disk that Nova gave up on; Nova's volume once Nova's attempt is over and nothing is registered on it; what Glance
-   * left of an upload in which it died, once we have deleted its record.
+   * left of an upload in which it died, once its record is deleted, by us or by its owner.
    */
   function mayRemove({ pool, image, madeBy }: CephEvent): boolean {
     if (madeBy === 'rbdsnap') return true
     if (pool === settings.novaPool) return nova.leaked.has(image)
-    const isDead = (e: GlanceEvent) => e.image.id === image && e.op === 'delete' && e.image.status === 'saving'
-    if (glance.events.some((e) => e.by === 'rbdsnap' && isDead(e))) return true
+    if (glance.events.some((e) => e.op === 'delete' && e.image.id === image && e.image.status === 'saving')) return true
     const record = glance.images.get(image)
     const server = servers.get(record?.properties['instance_uuid'] ?? '')
     return record?.status === 'queued' && !(server && isWorkingOnImage(server))
