@@ -1,4 +1,5 @@
 import { Failure } from './failures.ts'
+import { hurry } from './hurry.ts'
 import { outdated, type Made } from './outdated.ts'
 import { pipeline } from './pipeline.ts'
 import type { MessageOf, Older } from './run.ts'
@@ -105,15 +106,6 @@ const mayBeUnderWay = 'a removal that was asked for before may be under way'
 const stillThere = (image: string) =>
   `image ${image} of the policy is there and not outdated any more; ${mayBeUnderWay}`
 const goneWords = (image: string) => `image ${image} of the policy is gone`
-
-/** What was seen may be otherwise by now: nothing is removed because of it when that is longer ago. */
-const trueForMs = 5_000
-function hurry({ clock }: Context): () => void {
-  const endMs = clock.nowMs() + trueForMs
-  return () => {
-    if (clock.nowMs() > endMs) throw new Failure('TIMEOUT', 'It took too long to ask who needs the older images.')
-  }
-}
 
 const goOn = (run: Run, said: string[], older: Older): Outcome<'cleanup'> => ({
   is: 'done',

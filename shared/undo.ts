@@ -1,6 +1,7 @@
 import { Failure } from './failures.ts'
 import { isDeadUpload } from './dead-upload.ts'
 import { guestOf, instanceLease, isThawed, release } from './freeze.ts'
+import { hurry } from './hurry.ts'
 import { isRecordOf } from './image-record.ts'
 import { glanceSnapName, glanceVolume, properties, sourceSnap, temporaryCopy } from './names.ts'
 import type { UndoName } from './pipeline.ts'
@@ -79,9 +80,10 @@ async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context):
   const { wish } = run
   const volumes = homeOf(ports)
   const volume = glanceVolume(wish, ctx.settings.glancePool)
+  const mustBeSoon = hurry(ctx)
   const image = await ports.images.find(wish.image, ctx.signal)
   if (image?.status === 'saving') {
-    if ((await dropDeadUpload(run, image, ports, ctx)) === 'later') return 'later'
+    if ((await dropDeadUpload(run, image, mustBeSoon, ports, ctx)) === 'later') return 'later'
   } else if (image && image.status !== 'queued') return 'undone'
   const state = await volumes.find(volume, ctx.signal)
   if (!state) {
@@ -102,6 +104,7 @@ async function dropVolume(run: MessageOf<'unwind'>, ports: Ports, ctx: Context):
 async function dropDeadUpload(
   { wish, sinceMs }: MessageOf<'unwind'>,
   image: Image,
+  mustBeSoon: () => void,
   { images, compute }: Ports,
   ctx: Context,
 ): Promise<Undone> {
@@ -112,8 +115,7 @@ async function dropDeadUpload(
     if (image.isProtected && image.properties[properties.ownerProtected] !== 'true')
       await images.setProtected(wish.image, false, ctx.signal)
   }
-  // Whatever it has become since we looked is to go all the same: of this run nothing is kept.
-  const { is } = await images.remove(wish.image, () => undefined, ctx.signal)
+  const { is } = await images.remove(wish.image, mustBeSoon, ctx.signal)
   return is === 'removed' || is === 'gone' ? 'undone' : 'later'
 }
 
