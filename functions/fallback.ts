@@ -106,14 +106,15 @@ async function isNovaAtWork(
   return mayWorkOnImage(server, sinceMs, ctx.clock.nowMs())
 }
 
-async function isOurTurn({ wish, sinceMs }: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<boolean> {
+async function isOurTurn(run: MessageOf<'fallback'>, ports: Ports, ctx: Context): Promise<boolean> {
+  const { wish } = run
   if (wish.trigger.is !== 'take-over') return true
-  const server = await ports.compute.find(wish.instance, ctx.signal)
+  const isAtWork = await isNovaAtWork(run, ports, ctx)
   // Read after the server: Nova makes the image active before it clears the task state.
   const image = await ports.images.find(wish.image, ctx.signal)
   if (!image) throw new Failure('IMAGE_GONE', `image ${wish.image}`)
   if (image.status === 'active') throw new Failure('NOVA_DID_IT', `image ${wish.image} is active.`)
-  return image.status === 'queued' && !mayWorkOnImage(server, sinceMs, ctx.clock.nowMs())
+  return image.status === 'queued' && !isAtWork
 }
 
 /** Copy and upload make the volume under the image's id anew: what an earlier step left there goes first, if it is ours. */

@@ -186,6 +186,17 @@ export function describeImages(name: string, make: () => Promise<ImagesWorld>): 
         expect(properties).not.toHaveProperty('rbdsnap_consistency')
       })
 
+      it('tells when it was last changed', async () => {
+        const { id } = await queued()
+        const before = await images.find(id, patient())
+        // Glance's updated_at has whole seconds
+        await new Promise((resolve) => setTimeout(resolve, 1_100))
+        await images.setProperties(id, { a: 'b' }, patient())
+        const after = await images.find(id, patient())
+        expect(after?.updatedAtMs).toBeGreaterThan(before?.updatedAtMs ?? Infinity)
+        expect(after?.createdAtMs).toBe(before?.createdAtMs)
+      })
+
       it('that its owner deleted cannot be changed: IMAGE_GONE', async () => {
         const { id } = await queued()
         await world.remove(id)

@@ -54,6 +54,11 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
     return found
   }
 
+  function moveTo(image: FakeRecord, status: Image['status']): void {
+    image.status = status
+    image.updatedAtMs = clock.nowMs()
+  }
+
   /**
    * The data is deleted now and the record by what is given: whoever looks in between sees an active image without a volume
    * (glance/location.py ImageProxy.delete, then image_repo.remove).
@@ -118,6 +123,13 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       return made
     },
 
+    /** any PATCH: `updated_at` moves (glance/db/sqlalchemy/api.py) */
+    patch(id: string, change: (image: FakeRecord) => void): void {
+      const image = get(id)
+      change(image)
+      image.updatedAtMs = clock.nowMs()
+    },
+
     addLocation(by: Actor, id: string, url: string): void {
       const image = get(id)
       if (!settings.takesLocationsFrom[by])
@@ -129,7 +141,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       const { sizeBytes, snaps } = ceph.image(volume)
       image.locations.push(url)
       image.sizeBytes = sizeBytes
-      image.status = 'active'
+      moveTo(image, 'active')
       const hasSnap = snaps.get(snapName)?.isProtected === true
       note(by, 'located', image, { content: ceph.content(volume), sizeBytes, hasSnap })
     },
@@ -140,8 +152,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       if (image.status !== 'queued' || !image.hasFormats) throw new GlanceError(409, `image ${id} is ${image.status}`)
       const volume = volumeOf(id)
       if (ceph.has(volume)) throw new GlanceError(500, 'the store has that name')
-      image.status = 'saving'
-      image.updatedAtMs = clock.nowMs()
+      moveTo(image, 'saving')
       const made = ceph.create('glance', volume, { sizeBytes: 0 })
       if (settings.deathsInUpload.count > 0) {
         settings.deathsInUpload.count -= 1
@@ -156,7 +167,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
         image.checksum = createHash('md5').update(whole).digest('hex')
       } catch (error) {
         ceph.remove('glance', volume)
-        image.status = 'queued'
+        moveTo(image, 'queued')
         throw error
       }
       if (!images.has(id)) {
@@ -168,7 +179,7 @@ export function fakeGlance(ceph: Ceph, clock: FakeClock, pool: string) {
       image.sizeBytes = made.sizeBytes
       image.virtualSizeBytes = made.sizeBytes
       image.locations.push(`rbd://${ceph.fsid}/${pool}/${id}/${snapName}`)
-      image.status = 'active'
+      moveTo(image, 'active')
       note(by, 'uploaded', image, { content: made.content, sizeBytes: made.sizeBytes, hasSnap: true })
     },
 

@@ -11,6 +11,8 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
   const me = 'rbdsnap'
   const { request } = wire
   const get = (id: string) => refused({ 404: 'IMAGE_GONE' }, () => glance.get(id))
+  const patch = (id: string, change: Parameters<Glance['patch']>[1]) =>
+    request(() => refused({ 404: 'IMAGE_GONE' }, () => glance.patch(id, change)))
   const bytesFor = async (id: string, bytes: ReadableStream) => {
     if (!glance.images.has(id)) await bytes.cancel()
     return get(id)
@@ -45,9 +47,8 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
       }
       const isClaimed = image.properties[ours.run] !== undefined && image.properties[ours.run] === properties[ours.run]
       const left = Object.keys(image.properties).filter((name) => name.startsWith(propertyPrefix))
-      request(() => {
+      patch(id, (now) => {
         // refused as a whole once the image is not queued
-        const now = get(id)
         if (now.status !== 'queued') throw new Failure('NOVA_DID_IT', `image ${id} is ${now.status}`)
         for (const name of isClaimed ? [] : left) delete now.properties[name]
         now.hasFormats = true
@@ -101,17 +102,16 @@ export function fakeImages(glance: Glance, wire: Wire = fakeWire()): Images {
     },
 
     async setDiskFormat(id, format) {
-      request(() => (get(id).diskFormat = format))
+      patch(id, (image) => (image.diskFormat = format))
     },
     async setProtected(id, isProtected) {
-      request(() => (get(id).isProtected = isProtected))
+      patch(id, (image) => (image.isProtected = isProtected))
     },
     async setProperties(id, properties) {
-      request(() => Object.assign(get(id).properties, properties))
+      patch(id, (image) => Object.assign(image.properties, properties))
     },
     async removeProperties(id, names) {
-      request(() => {
-        const image = get(id)
+      patch(id, (image) => {
         for (const name of names) delete image.properties[name]
       })
     },

@@ -36,6 +36,8 @@ export interface Situation {
   isUnheard?: boolean
   /** Glance does not delete the image */
   isRefused?: boolean
+  /** how long Nova takes to answer */
+  novaMs?: number
   because?: Because
   sinceMs?: number
 }
@@ -55,13 +57,23 @@ export const frozen: Lease = {
 
 export function inSituation(given: Situation) {
   const leases = leasesOf(...(given.lease ? [given.lease] : []))
+  const clock = { ms: nowMs, nowMs: () => clock.ms }
   const { ports, calls } = portsOf({
-    compute: { find: async () => (given.server === undefined ? server() : given.server), ensureTagAbsent: yes },
+    compute: {
+      async find() {
+        clock.ms += given.novaMs ?? 0
+        return given.server === undefined ? server() : given.server
+      },
+      ensureTagAbsent: yes,
+    },
     images: {
       find: async () => given.image ?? null,
       setProtected: yes,
       removeProperties: yes,
-      remove: async () => (given.isRefused ? { is: 'refused', why: 'it is protected' } : { is: 'removed' }),
+      async remove(_id, mustBeSoon) {
+        mustBeSoon()
+        return given.isRefused ? { is: 'refused', why: 'it is protected' } : { is: 'removed' }
+      },
       ensureQueuedAbsent: async () => 'absent',
     },
     home: {
@@ -87,7 +99,7 @@ export function inSituation(given: Situation) {
     given.sinceMs,
   )
   const changes = () => calls.filter((call) => !/\.(find|fsid|state)\b/.test(call))
-  return { act: () => unwind(run, ports, context()), calls, changes, leases }
+  return { act: () => unwind(run, ports, context({}, clock)), calls, changes, leases }
 }
 export const dropSource = `ceph.ensureSnapshotAbsent ${show(source)}`
 export const dropVolume = `ceph.ensureAbsent ${show(volume)} snap`

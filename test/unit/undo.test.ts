@@ -98,6 +98,13 @@ describe('the undo of the clone', () => {
       expect(other.changes()).toEqual([])
     })
 
+    it('removes nothing because of a look that is too long ago', async () => {
+      const given = { undos, wish: takeOverWish, image: image(dead), volume: state({ parent: source }) }
+      const { act, changes } = inSituation({ ...given, novaMs: 6_000 })
+      await expect(act()).rejects.toMatchObject({ code: 'TIMEOUT' })
+      expect(changes()).not.toContain(dropVolume)
+    })
+
     it("leaves one that is not of this run, and one with its owner's own protection", async () => {
       const foreign = image({ ...dead, properties: { rbdsnap_run: 'another' } })
       const protectedByOwner = image({
