@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { killPart, startPart } from '../../infra/lab/control.ts'
 import { readLab } from '../../infra/lab/lab.ts'
+import { sql } from '../../infra/lab/mariadb.ts'
 import { hashOf } from './support/bytes.ts'
 import { cephOf } from './support/ceph.ts'
 import { guestWrites } from './support/console.ts'
@@ -12,6 +14,7 @@ import { bootOnClone } from './support/disks.ts'
 import { untilAt, whileHeld } from './support/held.ts'
 import { novaOnHomeCluster, novaOnOtherCluster } from './support/other-cluster.ts'
 import { openStory, type Story } from './support/story.ts'
+import { waitFor } from './support/wait.ts'
 import { witnessed } from './support/witness.ts'
 
 /**
@@ -106,6 +109,28 @@ describe.skipIf(lab.otherCeph.conf === '')("a disk in a cluster that is not Glan
         expect(await hashOf(lab.ceph.conf, `${imagePool}/${image.id}@snap`)).toBe(source)
         expect(seen).toMatchObject({ powers: ['running'], states: ['active'] })
         expect(seen.largestFileBytes).toBeLessThan(noDiskBytes)
+        expect((await otherCeph.find(disks, `${server}_disk`))?.snaps).toEqual([])
+        expect((await servers.show(server)).tags).toEqual([])
+        expect(await story.leftovers()).toEqual([])
+      },
+    )
+
+    it(
+      'whose Glance is killed in the upload: saving for ever, it is given up, and nothing is left',
+      within,
+      async () => {
+        const { servers, images, engine } = story
+        await servers.setTag(server, 'snapshot:dead')
+        const { wish } = await untilAt(engine, server, 'fallback')
+        const status = async () => (await images.find(wish.image))?.status
+        await waitFor('Glance takes the bytes', status, (now) => now === 'saving')
+        await killPart('glance-internal')
+        await startPart('glance-internal')
+        expect(await status()).toBe('saving')
+        // Twenty minutes are not waited for: as if the upload had begun before them.
+        await sql(`update glance.images set updated_at = updated_at - interval 21 minute where id = '${wish.image}'`)
+        expect(await engine.untilEnded(wish.image)).toMatchObject({ outcome: 'rejected', code: 'UPLOAD_DIED' })
+        expect(await images.find(wish.image)).toBeNull()
         expect((await otherCeph.find(disks, `${server}_disk`))?.snaps).toEqual([])
         expect((await servers.show(server)).tags).toEqual([])
         expect(await story.leftovers()).toEqual([])
