@@ -1,5 +1,6 @@
 import { connect, type Channel, type ChannelModel, type ConsumeMessage, type RecoveringChannelModel } from 'amqplib'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { prefetch } from './carry.ts'
 import { connectOptions, queueOptions, type BusSettings } from './settings.ts'
 
 /**
@@ -31,8 +32,6 @@ export interface ConsumerOptions {
 const noLeader = (queue: string) =>
   `waiting: the queue ${queue} has no leader; are most nodes of RabbitMQ down? \`rabbitmq-queues quorum_status ${queue}\``
 
-/** Sends to the queue at once, and what is delivered twice when a bridge dies. */
-const prefetch = 20
 const triesANode = 2
 const firstLookMs = 250
 const longestLookMs = 5_000

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Queue } from '../../shared/ports/queue.ts'
-import { carrier } from '../bridge/carry.ts'
+import { carrier, prefetch } from '../bridge/carry.ts'
 
 /** From the embedded Nova's bus to the first queue, as infra/bridge does it from RabbitMQ. */
 const pollMs = 1_000
@@ -22,10 +22,14 @@ export function startBridge(options: { controlUrl: string; queue: Queue }): { st
   async function carryOn(): Promise<void> {
     const answer = await fetch(`${options.controlUrl}/bus?after=0&wait_ms=${pollMs}`)
     const deliveries = (await answer.json()) as Delivery[]
-    for (const { seq, body } of deliveries) {
-      await carry(body, stopping.signal)
-      // Each by itself, as on RabbitMQ: while the cloud or this bridge dies again and again, a whole batch would never get through.
-      await fetch(`${options.controlUrl}/bus?through=${seq}`, { method: 'DELETE' })
+    // A few at a time, as RabbitMQ gives them: while the cloud or this bridge dies again and again, a thousand would never get through.
+    for (let at = 0; at < deliveries.length; at += prefetch) {
+      const given = deliveries.slice(at, at + prefetch)
+      const carried = await Promise.allSettled(given.map(({ body }) => carry(body, stopping.signal)))
+      const lost = carried.findIndex(({ status }) => status === 'rejected')
+      const last = given.slice(0, lost < 0 ? given.length : lost).at(-1)
+      if (last) await fetch(`${options.controlUrl}/bus?through=${last.seq}`, { method: 'DELETE' })
+      if (lost >= 0) return
     }
   }
   const running = (async () => {

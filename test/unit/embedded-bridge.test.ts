@@ -19,6 +19,23 @@ async function openBus(many: number) {
   }
 }
 
+it('a slow queue takes as many at once as RabbitMQ gives before the first is acknowledged', async () => {
+  const bus = await openBus(40)
+  const onTheWay: (() => void)[] = []
+  let most = 0
+  const takeAll = () => onTheWay.splice(0).forEach((taken) => taken())
+  const send = () =>
+    new Promise<void>((taken) => {
+      most = Math.max(most, onTheWay.push(taken))
+      if (onTheWay.length === 20) setImmediate(takeAll)
+    })
+  const bridge = startBridge({ controlUrl: bus.controlUrl, queue: { send } })
+  await expect.poll(bus.waiting).toEqual([])
+  await bridge.stop()
+  expect(most).toBe(20)
+  bus.close()
+})
+
 it('a bridge that ends in the middle of a batch has acknowledged what the queue took, and nothing else', async () => {
   const bus = await openBus(5)
   let taken = 0
