@@ -25,7 +25,7 @@ export interface Images {
   untilActive(id: string, withinMs?: number, lookEveryMs?: number): Promise<Image>
   /** until one image of this name is active */
   untilNamedActive(name: string, withinMs?: number, lookEveryMs?: number): Promise<Image>
-  create(record: Record<string, unknown>, bytes: ReadableStream<Uint8Array>): Promise<string>
+  create(record: Record<string, unknown>, bytes: Blob): Promise<string>
   change(id: string, patch: { op: string; path: string; value?: unknown }[]): Promise<void>
   /** Deletes, and takes protection off before if there is any. */
   delete(id: string): Promise<void>

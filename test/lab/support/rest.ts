@@ -10,7 +10,7 @@ export interface Rest {
 export interface Options {
   body?: unknown
   /** sent as it is, in place of a JSON body */
-  bytes?: ReadableStream<Uint8Array>
+  bytes?: Blob
   headers?: Record<string, string>
 }
 export interface Answer {
@@ -35,14 +35,14 @@ export function signIn(lab: Lab, person: Person): Rest {
     return fetch(url, {
       method,
       headers: { 'x-auth-token': token, 'content-type': 'application/json', ...options.headers },
-      ...(options.bytes ? { body: options.bytes, duplex: 'half' } : {}),
+      ...(options.bytes ? { body: options.bytes } : {}),
       ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
     })
   }
   const rest: Rest = {
     async call(method, url, options = {}) {
       let response = await send(method, url, options)
-      if (response.status === 401 && !options.bytes) {
+      if (response.status === 401) {
         await response.body?.cancel()
         tokens.delete(who)
         response = await send(method, url, options)
@@ -58,11 +58,14 @@ export function signIn(lab: Lab, person: Person): Rest {
   return rest
 }
 
-/** The bytes of a good answer, not read yet. */
-export async function download(lab: Lab, person: Person, url: string): Promise<ReadableStream<Uint8Array>> {
+/**
+ * All bytes of a good answer. Passed on as they come, their first one may be late where Glance, a single thread, is at somebody else's
+ * upload, and the connection on which they were to go is closed by then.
+ */
+export async function download(lab: Lab, person: Person, url: string): Promise<Blob> {
   const response = await fetch(url, { headers: { 'x-auth-token': await issueToken(lab, person) } })
-  if (!response.ok || !response.body) throw new Error(`GET ${url}: ${response.status}`)
-  return response.body
+  if (!response.ok) throw new Error(`GET ${url}: ${response.status}`)
+  return response.blob()
 }
 
 async function issueToken(lab: Lab, { name, password, project }: Person): Promise<string> {
