@@ -23,7 +23,8 @@ export function readBusUrl(text: string): Bus {
     text,
   )?.groups
   const scheme = schemes[parts?.['scheme'] as keyof typeof schemes]
-  if (!parts || !scheme) throw wrong()
+  // half of a surrogate pair can be in no URL: encodeURIComponent throws a URIError of its own
+  if (!parts || !scheme || !text.isWellFormed()) throw wrong()
   const isSecure = scheme === 'amqps' || isYes(new URLSearchParams(parts['query']).get('ssl'))
   const vhost = encodeURIComponent(decoded(parts['vhost'] ?? '') || '/')
   const hosts = (parts['hosts'] ?? '').split(',').filter((host) => host !== '')

@@ -25,18 +25,24 @@ describe("the bus's address", () => {
     })
   })
 
-  it.each(['', 'one:5672', 'http://a:hush@one', 'rabbit://', 'rabbit:///v', 'rabbit://a:hush@one:port/'])(
-    '%j is none, and is not repeated in words',
-    (given) => {
-      const failure = (() => {
-        try {
-          return readBusUrl(given)
-        } catch (error) {
-          return error
-        }
-      })()
-      expect(failure).toBeInstanceOf(Failure)
-      expect(failure).toMatchObject({ code: 'BAD_SETTING', words: expect.not.stringContaining('hush') as unknown })
-    },
-  )
+  it.each([
+    '',
+    'one:5672',
+    'http://a:hush@one',
+    'rabbit://',
+    'rabbit:///v',
+    'rabbit://a:hush@one:port/',
+    'rabbit://a:hush@one/\ud800',
+    'rabbit://a:hush\udc00@one/',
+  ])('%j is none, and is not repeated in words', (given) => {
+    const failure = (() => {
+      try {
+        return readBusUrl(given)
+      } catch (error) {
+        return error
+      }
+    })()
+    expect(failure).toBeInstanceOf(Failure)
+    expect(failure).toMatchObject({ code: 'BAD_SETTING', words: expect.not.stringContaining('hush') as unknown })
+  })
 })
