@@ -488,8 +488,9 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
         () => volumes.ensureCopy(source, temporary, target, patient()),
         (p) => p.is === 'done',
       )
-      expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
-      expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
+      const content = await world.fingerprint(source)
+      expect(await world.fingerprint(child)).toBe(content)
+      expect(await world.fingerprint(target)).toBe(content)
     })
 
     it('what is being flattened can be removed, at the latest when it is done', async (test) => {
@@ -544,8 +545,9 @@ export function describeVolumes(name: string, make: () => Promise<VolumesWorld>,
         () => volumes.ensureCopy(source, temporary, target, patient()),
         (p) => p.is === 'done',
       )
-      expect(await world.fingerprint(child)).toBe(await world.fingerprint(source))
-      expect(await world.fingerprint(target)).toBe(await world.fingerprint(source))
+      const content = await world.fingerprint(source)
+      expect(await world.fingerprint(child)).toBe(content)
+      expect(await world.fingerprint(target)).toBe(content)
       expect(await world.names(temporary.pool)).not.toContain(temporary.image)
     })
 

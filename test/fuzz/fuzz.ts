@@ -47,18 +47,20 @@ export async function fuzz(target: Target, { seed, executions, untilMs }: Bounds
   }
 
   /** One input for each new block, the first that reached it. */
-  async function reaching(inputs: string[]): Promise<string[]> {
+  async function reaching(inputs: string[]): Promise<{ found: string[]; broken: Report['broken'] }> {
     const fresh = new Set((await covered.taken()).filter((block) => !reached.has(block)))
     const found: string[] = []
     for (const input of inputs) {
       if (fresh.size === 0) break
-      await target.feed(input)
+      const again = await endOf(input)
+      // It held a moment ago: an end that depends on time, or on what was fed before.
+      if ('error' in again) return { found, broken: { input, words: wordsOf(again.error) } }
       const own = (await covered.taken()).filter((block) => fresh.delete(block))
       for (const block of own) reached.add(block)
       if (own.length > 0) found.push(input)
     }
     for (const block of fresh) reached.add(block)
-    return found
+    return { found, broken: null }
   }
 
   async function round(inputs: string[]): Promise<Report['broken']> {
@@ -73,8 +75,9 @@ export async function fuzz(target: Target, { seed, executions, untilMs }: Bounds
       ends.add(one.end)
       kept.add(input)
     }
-    corpus.push(...new Set([...kept, ...(await reaching(inputs))]))
-    return null
+    const { found, broken } = await reaching(inputs)
+    corpus.push(...new Set([...kept, ...found]))
+    return broken
   }
 
   /** Every second time one of the newest: there the code is that the fewest inputs have reached. */

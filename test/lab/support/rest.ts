@@ -58,10 +58,7 @@ export function signIn(lab: Lab, person: Person): Rest {
   return rest
 }
 
-/**
- * All bytes of a good answer. Passed on as they come, their first one may be late where Glance, a single thread, is at somebody else's
- * upload, and the connection on which they were to go is closed by then.
- */
+/** All bytes of a good answer. Not its stream: Node cancels that as soon as nobody holds the answer itself any more (undici). */
 export async function download(lab: Lab, person: Person, url: string): Promise<Blob> {
   const response = await fetch(url, { headers: { 'x-auth-token': await issueToken(lab, person) } })
   if (!response.ok) throw new Error(`GET ${url}: ${response.status}`)
