@@ -5,8 +5,8 @@ import type { Image } from './images.ts'
 import type { Story } from './story.ts'
 
 /**
- * From none to longer than Nova needs for its direct snapshot: whatever can overtake whatever does. RBDSNAP_STORY_DELAYS=3 is for whoever
- * cannot wait for all ten: one of each third, another one each time.
+ * From none to longer than Nova needs for its direct snapshot: whatever can overtake whatever does. RBDSNAP_STORY_DELAYS=2 is for whoever
+ * cannot wait for all ten: one of each half, another one each time.
  */
 const allDelaysMs = Array.from({ length: 10 }, (_, nth) => nth * 400)
 export const delaysMs = oneOfEach(Number(process.env['RBDSNAP_STORY_DELAYS'] ?? allDelaysMs.length))
