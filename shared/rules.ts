@@ -157,7 +157,8 @@ function decided(heard: Notification, found: Rule | undefined): Decided {
 }
 
 export const requestTag = 'snapshot'
-const namedTag = /^snapshot:(?<name>.+)$/s
+/** Half of a surrogate pair is no text: no URL can name such a tag, so it could never be taken off. */
+const namedTag = /^snapshot:(?<name>\P{Surrogate}+)$/u
 
 export function tagWishes(tags: string[]): TagWish[] {
   return [...new Set(tags)].flatMap((tag): TagWish[] => {

@@ -8,7 +8,7 @@ import { guestNovaRpc } from '../../shared/adapters/guest-nova-rpc.ts'
 import { spec } from '../../shared/adapters/rbd-calls.ts'
 import { Failure } from '../../shared/failures.ts'
 import { glanceText, imageName, locationUrl, novaDisk } from '../../shared/names.ts'
-import { defaultRules } from '../../shared/rules.ts'
+import { defaultRules, tagWishes } from '../../shared/rules.ts'
 import { hostileWords } from '../fuzz/hostile.ts'
 import { inSituation, updated } from './given-notifications.ts'
 import { instance, server } from './given.ts'
@@ -119,6 +119,15 @@ describe('whatever an object is called', () => {
       }),
     )
   })
+
+  it.each(['\ud800', 'a\udc00b'])(
+    'a tag with half of a surrogate pair, which no URL can name, is no wish: %j',
+    (name) => {
+      expect(tagWishes([`snapshot:${name}`, 'snapshot:\u{1f4be}'])).toEqual([
+        { is: 'tag', tag: 'snapshot:\u{1f4be}', name: '\u{1f4be}' },
+      ])
+    },
+  )
 
   it('the tags of one server begin no more runs at once than one server may have', async () => {
     const tags = Array.from({ length: 20 }, (_, i) => `snapshot:${i}`)
