@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { killPart, startPart } from '../../infra/lab/control.ts'
+import { isPartUp, killPart, startPart } from '../../infra/lab/control.ts'
 import { readLab } from '../../infra/lab/lab.ts'
 import { sql } from '../../infra/lab/mariadb.ts'
 import { hashOf } from './support/bytes.ts'
@@ -81,7 +81,10 @@ describe.skipIf(lab.otherCeph.conf === '')("a disk in a cluster that is not Glan
       story = await openStory()
       server = await bootOnClone(story, 'elsewhere')
     })
-    afterAll(() => story.close())
+    afterAll(async () => {
+      if (!isPartUp('glance-internal')) await startPart('glance-internal')
+      await story.close()
+    })
 
     it(
       'is streamed into Glance, byte for byte, with the reason on the image and its guest running',

@@ -12,6 +12,8 @@ const allDelaysMs = Array.from({ length: 10 }, (_, nth) => nth * 400)
 export const delaysMs = oneOfEach(Number(process.env['RBDSNAP_STORY_DELAYS'] ?? allDelaysMs.length))
 
 function oneOfEach(parts: number): number[] {
+  if (!(parts >= 1 && parts <= allDelaysMs.length))
+    throw new Error('RBDSNAP_STORY_DELAYS: must be a number from 1 to 10')
   const from = (part: number) => Math.floor((part * allDelaysMs.length) / parts)
   return Array.from({ length: parts }, (_, part) => allDelaysMs[randomInt(from(part), from(part + 1))]!)
 }
